@@ -1,0 +1,99 @@
+/**
+ * The one error type of amesh, its stable codes and the exit code of each.
+ *
+ * Messages are lower case, name the action first, quote values and end without a full stop: they follow
+ * `amesh: error: `. They never hold key bytes, passphrases or the contents of a file.
+ */
+
+/** Stable names of the conditions that amesh reports; printed with `--json`. */
+export type AmeshErrorCode = keyof typeof EXIT_CODES;
+
+/** Exit code of every error code; a missing one is a type error. */
+export const EXIT_CODES = {
+  ERR_INTERNAL: 1,
+  ERR_SYSTEM: 1,
+  ERR_USAGE: 2,
+  ERR_NO_IDENTITY: 3,
+  ERR_TIER_UNAVAILABLE: 4,
+  ERR_UNLOCK_FAILED: 5,
+  ERR_IDENTITY_EXISTS: 6,
+  ERR_SIGNATURE_INVALID: 7,
+  ERR_UNSAFE_PERMISSIONS: 8,
+  ERR_CORRUPT: 9,
+  ERR_BUSY: 10,
+} as const;
+
+/** What {@linkcode AmeshError} takes besides code and message. */
+export interface AmeshErrorOptions {
+  /** What the user can do next, one line; printed after `amesh: hint: `. */
+  readonly hint?: string;
+  /** The error that this one explains; never printed. */
+  readonly cause?: unknown;
+}
+
+/** A condition that the user can act on. Programming mistakes stay TypeError and RangeError. */
+export class AmeshError extends Error {
+  // A literal: `constructor.name` does not survive minification.
+  override readonly name: string = "AmeshError";
+  readonly hint: string | undefined;
+
+  constructor(readonly code: AmeshErrorCode, message: string, options: AmeshErrorOptions = {}) {
+    super(message, { cause: options.cause });
+    this.hint = options.hint;
+  }
+
+  /** The exit code of the process that ends with this error. */
+  get exitCode(): number {
+    return EXIT_CODES[this.code];
+  }
+}
+
+const ERRNO_TEXT: Readonly<Record<string, string>> = {
+  EACCES: "permission denied",
+  EBADF: "not open",
+  EBUSY: "in use",
+  EDQUOT: "disk quota exceeded",
+  EEXIST: "already exists",
+  EFBIG: "file too large",
+  EINVAL: "not possible here",
+  EIO: "input/output error",
+  EISDIR: "is a directory",
+  ELOOP: "too many symbolic links",
+  EMFILE: "too many open files",
+  ENAMETOOLONG: "name too long",
+  ENODEV: "no such device",
+  ENOENT: "no such file or directory",
+  ENOSPC: "no space left on device",
+  ENOTDIR: "a part of the path is not a directory",
+  ENOTEMPTY: "directory not empty",
+  ENXIO: "no such device or address",
+  EPERM: "operation not permitted",
+  EPIPE: "broken pipe",
+  EROFS: "read-only file system",
+  ETXTBSY: "file is being executed",
+  EXDEV: "crosses file systems",
+};
+
+/** The `errno` name (`ENOENT` …) of an operating system error of either runtime, or `undefined`. */
+export function errnoOf(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === "string" && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
+}
+
+/**
+ * Explains an operating system error.
+ *
+ * @param action what was tried, with the path quoted: `read "/etc/x"`.
+ * @returns an `ERR_SYSTEM`; the error itself when it is an {@linkcode AmeshError} already.
+ */
+export function systemError(action: string, error: unknown, hint?: string): AmeshError {
+  if (error instanceof AmeshError) return error;
+  const errno = errnoOf(error);
+  const text = errno === undefined
+    ? (error instanceof Error ? error.message : String(error))
+    : ERRNO_TEXT[errno] ?? `operating system error ${errno}`;
+  return new AmeshError("ERR_SYSTEM", `cannot ${action}: ${text}`, {
+    cause: error,
+    ...(hint === undefined ? {} : { hint }),
+  });
+}
