@@ -1,0 +1,85 @@
+/** The host on Bun (and Node.js), by `node:` built-ins, fetched when first used so that Deno never loads them. */
+import type { FileHandle, FileInfo, Host } from "./host.ts";
+
+type Fs = typeof import("node:fs");
+type NodeProcess = typeof import("node:process");
+
+const nodeProcess = () => (globalThis as unknown as { process: NodeProcess }).process;
+const fs = (): Fs => nodeProcess().getBuiltinModule("node:fs");
+const os = () => nodeProcess().getBuiltinModule("node:os");
+const isWindows = () => nodeProcess().platform === "win32";
+
+function info(stat: import("node:fs").Stats): FileInfo {
+  const unix = !isWindows();
+  return {
+    kind: stat.isFile()
+      ? "file"
+      : stat.isDirectory()
+      ? "directory"
+      : stat.isSymbolicLink()
+      ? "symlink"
+      : "other",
+    mode: unix ? stat.mode & 0o7777 : null,
+    uid: unix ? stat.uid : null,
+    gid: unix ? stat.gid : null,
+    size: stat.size,
+    dev: stat.dev,
+    ino: unix ? stat.ino : 0,
+  };
+}
+
+function handle(fd: number, owned: boolean): FileHandle {
+  const close = () => {
+    if (owned) fs().closeSync(fd);
+  };
+  return {
+    read: (buffer) => fs().readSync(fd, buffer, 0, buffer.length, null),
+    write: (bytes) => fs().writeSync(fd, bytes),
+    sync: () => fs().fsyncSync(fd),
+    info: () => info(fs().fstatSync(fd)),
+    close,
+    [Symbol.dispose]: close,
+  };
+}
+
+export const nodeHost: Host = {
+  runtime: "bun",
+  get os() {
+    const platform = nodeProcess().platform;
+    return platform === "win32" ? "windows" : platform === "darwin" ? "darwin" : "linux";
+  },
+  get arch() {
+    return nodeProcess().arch === "arm64" ? "arm64" : "x64";
+  },
+  get pid() {
+    return nodeProcess().pid;
+  },
+  get args() {
+    return nodeProcess().argv.slice(2);
+  },
+  stdin: handle(0, false),
+  stdout: handle(1, false),
+  stderr: handle(2, false),
+  env: (name) => nodeProcess().env[name],
+  unsetEnv: (name) => {
+    delete nodeProcess().env[name];
+  },
+  euid: () => nodeProcess().geteuid?.() ?? null,
+  cwd: () => nodeProcess().cwd(),
+  accountHome: () => Promise.resolve(os().userInfo().homedir || null),
+  setExitCode: (code) => {
+    nodeProcess().exitCode = code;
+  },
+  open: (path, how, mode) =>
+    handle(fs().openSync(path, how === "read" ? "r" : how === "create" ? "wx" : "w", mode), true),
+  lstat: (path) => info(fs().lstatSync(path)),
+  stat: (path) => info(fs().statSync(path)),
+  mkdir: (path, mode) => {
+    fs().mkdirSync(path, { mode });
+  },
+  chmod: (path, mode) => fs().chmodSync(path, mode),
+  rename: (from, to) => fs().renameSync(from, to),
+  link: (existing, name) => fs().linkSync(existing, name),
+  unlink: (path) => fs().unlinkSync(path),
+  readDir: (path) => fs().readdirSync(path),
+};

@@ -1,0 +1,217 @@
+/**
+ * The C library of this process: what neither runtime offers. Unix only; nothing is loaded before a call.
+ *
+ * Constants are those of Linux (include/uapi) and macOS (sys/fcntl.h, sys/file.h, sys/ptrace.h).
+ */
+import { FfiLoadError, library } from "../ffi/ffi.ts";
+import { type Bytes, utf8 } from "../bytes.ts";
+import { errnoOf } from "../errors.ts";
+import { type FileHandle, host } from "./host.ts";
+
+const LINUX_DIRECTORIES = {
+  x64: ["/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/usr/lib", "/lib"],
+  arm64: ["/lib/aarch64-linux-gnu", "/lib64", "/usr/lib64", "/usr/lib", "/lib"],
+} as const;
+
+const libc = library(paths, {
+  close: { parameters: ["i32"], result: "i32" },
+  flock: { parameters: ["i32", "i32"], result: "i32" },
+  getenv: { parameters: ["buffer"], result: "address" },
+  kill: { parameters: ["i32", "i32"], result: "i32" },
+  memcpy: { parameters: ["buffer", "address", "size"], result: "address" },
+  memset: { parameters: ["address", "i32", "size"], result: "address" },
+  // Called without a mode, so the missing third argument of this variadic function is never read.
+  open: { parameters: ["buffer", "i32"], result: "i32" },
+  prctl: { parameters: ["i32", "size", "size", "size", "size"], result: "i32" },
+  read: { parameters: ["i32", "buffer", "size"], result: "size" },
+  strlen: { parameters: ["address"], result: "size" },
+  unsetenv: { parameters: ["buffer"], result: "i32" },
+  __errno_location: { parameters: [], result: "address" },
+  __error: { parameters: [], result: "address" },
+});
+
+/** Absolute paths of the libc that this process runs on. */
+function paths(): readonly string[] {
+  if (host.os === "darwin") return ["/usr/lib/libSystem.B.dylib"];
+  if (host.os === "windows") return [];
+  const candidates = LINUX_DIRECTORIES[host.arch].map((directory) => `${directory}/libc.so.6`);
+  if (host.runtime === "deno") return candidates;
+  // A musl executable must not load a glibc that happens to lie on the same machine, so ask the kernel.
+  const mapped = /(\/\S*\/(?:libc\.so\.6|libc\.musl-\S+|ld-musl-\S+\.so\.1))$/m.exec(
+    readAll("/proc/self/maps"),
+  );
+  return mapped?.[1] === undefined ? candidates : [mapped[1]];
+}
+
+function readAll(path: string): string {
+  using file = host.open(path, "read");
+  const buffer = new Uint8Array(1 << 16);
+  let text = "";
+  for (let count; (count = file.read(buffer)) > 0;) {
+    text += new TextDecoder().decode(buffer.subarray(0, count));
+  }
+  return text;
+}
+
+const cString = (text: string): Uint8Array => utf8(`${text}\0`);
+
+const ERRNO: Readonly<Record<"linux" | "darwin", Readonly<Record<number, string>>>> = {
+  linux: {
+    1: "EPERM",
+    2: "ENOENT",
+    3: "ESRCH",
+    4: "EINTR",
+    5: "EIO",
+    11: "EAGAIN",
+    13: "EACCES",
+    21: "EISDIR",
+    22: "EINVAL",
+    37: "ENOLCK",
+    38: "ENOSYS",
+    40: "ELOOP",
+    95: "EOPNOTSUPP",
+  },
+  darwin: {
+    1: "EPERM",
+    2: "ENOENT",
+    3: "ESRCH",
+    4: "EINTR",
+    5: "EIO",
+    35: "EAGAIN",
+    13: "EACCES",
+    21: "EISDIR",
+    22: "EINVAL",
+    77: "ENOLCK",
+    78: "ENOSYS",
+    62: "ELOOP",
+    45: "EOPNOTSUPP",
+  },
+};
+
+/** The errno of the call just made, as an Error with `code`. */
+function lastError(call: string): Error {
+  const os = host.os === "darwin" ? "darwin" : "linux";
+  const location = os === "darwin" ? libc.__error() : libc.__errno_location();
+  const value = new Uint8Array(4);
+  libc.memcpy(value, location, 4n);
+  const number = new DataView(value.buffer).getInt32(0, true);
+  return Object.assign(new Error(`${call}: errno ${number}`), { code: ERRNO[os][number] ?? "EIO" });
+}
+
+const O_RDWR = 2;
+const O_NOFOLLOW = { linux: { x64: 0x20000, arm64: 0x8000 }, darwin: 0x100 } as const;
+const O_CLOEXEC = { linux: 0x80000, darwin: 0x1000000 } as const;
+const LOCK_EX_NB = 2 | 4;
+
+/**
+ * Opens an existing file and takes its exclusive flock(2), which the kernel releases when the holder dies.
+ *
+ * @returns `"busy"` when another process holds it, else what releases it.
+ * @throws {Error} with `code`; `ENOLCK`, `ENOSYS`, `EOPNOTSUPP` or `EINVAL` where the file system has no flock.
+ * @throws {FfiLoadError} no libc.
+ */
+export function lockFile(path: string): Disposable | "busy" {
+  const flags = host.os === "darwin"
+    ? O_RDWR | O_NOFOLLOW.darwin | O_CLOEXEC.darwin
+    : O_RDWR | O_NOFOLLOW.linux[host.arch] | O_CLOEXEC.linux;
+  const fd = libc.open(cString(path), flags);
+  if (fd < 0) throw lastError("open");
+  if (libc.flock(fd, LOCK_EX_NB) === 0) return { [Symbol.dispose]: () => void libc.close(fd) };
+  const error = lastError("flock");
+  libc.close(fd);
+  if (errnoOf(error) === "EAGAIN") return "busy";
+  throw error;
+}
+
+/** Whether a variable is set and not empty, without taking a copy of its value. */
+export function hasEnvironmentVariable(name: string): boolean {
+  return withoutLibc(
+    () => {
+      const address = libc.getenv(cString(name));
+      return address !== 0n && libc.strlen(address) > 0n;
+    },
+    () => Boolean(host.env(name)),
+  );
+}
+
+/**
+ * Takes a secret out of the environment: its bytes are overwritten in the process's own environment block
+ * (`/proc/self/environ` keeps them otherwise) and the variable is unset, so that no child inherits it. Without libc
+ * it is only unset.
+ *
+ * @returns the value's bytes as they stood; none when the variable is not set.
+ */
+export function takeEnvironmentSecret(name: string): Bytes {
+  const value = withoutLibc(
+    () => {
+      const address = libc.getenv(cString(name));
+      if (address === 0n) return new Uint8Array(0);
+      const length = libc.strlen(address);
+      const bytes = new Uint8Array(Number(length));
+      if (length > 0n) {
+        libc.memcpy(bytes, address, length);
+        libc.memset(address, 0, length);
+      }
+      libc.unsetenv(cString(name));
+      return bytes;
+    },
+    () => utf8(host.env(name) ?? ""),
+  );
+  // Bun keeps an environment of its own besides libc's.
+  host.unsetEnv(name);
+  return value;
+}
+
+/** What `call` gives, or `otherwise` where there is no libc to call. */
+function withoutLibc<T>(call: () => T, otherwise: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    if (error instanceof FfiLoadError) return otherwise();
+    throw error;
+  }
+}
+
+/** Whether a process of this machine has the number `pid`, whoever owns it. @throws {FfiLoadError} no libc. */
+export function processExists(pid: number): boolean {
+  return libc.kill(pid, 0) === 0 || errnoOf(lastError("kill")) !== "ESRCH";
+}
+
+const PR_SET_DUMPABLE = 4;
+
+/**
+ * Forbids core dumps of this process and ptrace(2) by others of the same user.
+ *
+ * @returns whether it is in force; `false` off Linux and without libc.
+ * @see prctl(2), PR_SET_DUMPABLE
+ */
+export function forbidInspection(): boolean {
+  if (host.os !== "linux") return false;
+  return withoutLibc(() => libc.prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n) === 0, () => false);
+}
+
+/**
+ * Opens for reading what Deno keeps from every program that has less than all permissions: `/proc`, `/sys` and
+ * `/dev` (`/dev/fd/63` is what a shell's `<(…)` passes).
+ *
+ * @throws {Error} with `code`.
+ */
+export function openSystemFile(path: string): FileHandle {
+  const fd = libc.open(cString(path), host.os === "darwin" ? O_CLOEXEC.darwin : O_CLOEXEC.linux);
+  if (fd < 0) throw lastError("open");
+  const close = () => void libc.close(fd);
+  return {
+    read: (buffer) => {
+      const count = BigInt.asIntN(64, libc.read(fd, buffer, BigInt(buffer.length)));
+      if (count < 0n) throw lastError("read");
+      return Number(count);
+    },
+    write: () => {
+      throw new TypeError("opened for reading");
+    },
+    sync: () => {},
+    info: () => ({ kind: "other", mode: null, uid: null, gid: null, size: 0, dev: 0, ino: 0 }),
+    close,
+    [Symbol.dispose]: close,
+  };
+}

@@ -1,0 +1,77 @@
+/** How much memory this process can still have, as far as the system tells. */
+import { FfiLoadError } from "../ffi/ffi.ts";
+import { errnoOf } from "../errors.ts";
+import { host } from "./host.ts";
+import { openSystemFile } from "./libc.ts";
+
+/**
+ * Bytes that can be allocated before the kernel kills somebody: free and reclaimable memory with free swap, or
+ * what the memory cgroup (a container's limit) leaves, whichever is less.
+ *
+ * @returns `null` where the system does not tell (macOS and Windows grow their swap as needed).
+ */
+export function availableMemory(): number | null {
+  if (host.os !== "linux") return null;
+  const machine = parseMeminfo(read("/proc/meminfo"));
+  const container = cgroupHeadroom(read("/proc/self/cgroup"), read);
+  if (machine === null || container === null) return machine ?? container;
+  return Math.min(machine, container);
+}
+
+/** `MemAvailable` and `SwapFree` of `/proc/meminfo` in bytes; `null` without the former. */
+export function parseMeminfo(text: string | null): number | null {
+  const kib = (name: string) => {
+    const match = new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(text ?? "");
+    return match === null ? null : Number(match[1]);
+  };
+  const available = kib("MemAvailable");
+  return available === null ? null : (available + (kib("SwapFree") ?? 0)) * 1024;
+}
+
+/**
+ * What the memory cgroup of this process leaves: its limit less the memory that cannot be reclaimed.
+ *
+ * @param membership `/proc/self/cgroup`: lines `0::/path` (v2) or `N:memory:/path` (v1).
+ * @param readFile text of a file or `null`.
+ * @returns bytes, or `null` without a limit.
+ */
+export function cgroupHeadroom(
+  membership: string | null,
+  readFile: (path: string) => string | null,
+): number | null {
+  for (const line of (membership ?? "").split("\n")) {
+    const [, controllers, path] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
+    if (path === undefined || (controllers !== "" && controllers !== "memory")) continue;
+    const version = controllers === "" ? V2 : V1;
+    // In a container the mount point is the container's own group, whatever the path says.
+    for (const directory of [`${version.mount}${path === "/" ? "" : path}`, version.mount]) {
+      const limit = Number.parseInt(readFile(`${directory}/${version.limit}`) ?? "", 10);
+      if (Number.isNaN(limit) || limit >= NO_LIMIT) continue;
+      const used = version.used.exec(readFile(`${directory}/memory.stat`) ?? "");
+      return Math.max(0, limit - Number(used?.[1] ?? 0));
+    }
+  }
+  return null;
+}
+
+const V2 = { mount: "/sys/fs/cgroup", limit: "memory.max", used: /^anon (\d+)$/m } as const;
+const V1 = {
+  mount: "/sys/fs/cgroup/memory",
+  limit: "memory.limit_in_bytes",
+  used: /^total_rss (\d+)$/m,
+} as const;
+// cgroup v1 says "no limit" by a number near 2^63.
+const NO_LIMIT = 2 ** 53;
+
+function read(path: string): string | null {
+  try {
+    using file = openSystemFile(path);
+    const buffer = new Uint8Array(1 << 14);
+    let length = 0;
+    for (let count; (count = file.read(buffer.subarray(length))) > 0; length += count);
+    return new TextDecoder().decode(buffer.subarray(0, length));
+  } catch (error) {
+    if (error instanceof FfiLoadError || errnoOf(error) !== undefined) return null;
+    throw error;
+  }
+}

@@ -1,0 +1,70 @@
+/** Where amesh keeps its files. Nothing here touches them. */
+import { AmeshError } from "../errors.ts";
+import { host } from "./host.ts";
+
+/** The files of one amesh directory, all absolute. */
+export interface Layout {
+  readonly directory: string;
+  readonly identity: string;
+  readonly keys: string;
+  readonly passphrase: string;
+  readonly lock: string;
+}
+
+/** Names inside `directory`. */
+export function layoutOf(directory: string): Layout {
+  return {
+    directory,
+    identity: joinPath(directory, "identity.json"),
+    keys: joinPath(directory, "keys"),
+    passphrase: joinPath(directory, ".passphrase"),
+    lock: joinPath(directory, ".lock"),
+  };
+}
+
+/**
+ * The directory in force: `AUTH_MESH_DIR`, else `.amesh` in HOME (on Windows USERPROFILE), else in the home that
+ * the account database names. An empty variable counts as unset.
+ *
+ * @throws {AmeshError} `ERR_SYSTEM` when there is no home at all.
+ */
+export async function ameshLayout(): Promise<Layout> {
+  const moved = host.env("AUTH_MESH_DIR");
+  if (moved) return layoutOf(absolutePath(moved));
+  const home = host.env(host.os === "windows" ? "USERPROFILE" : "HOME") || await host.accountHome();
+  if (!home) {
+    throw new AmeshError("ERR_SYSTEM", "cannot find the home directory: HOME is not set", {
+      hint: "set HOME, or AUTH_MESH_DIR to the directory that amesh shall use",
+    });
+  }
+  return layoutOf(joinPath(absolutePath(home), ".amesh"));
+}
+
+/** `name` inside `directory`. */
+export function joinPath(directory: string, name: string): string {
+  return directory.endsWith("/") ? directory + name : `${directory}/${name}`;
+}
+
+/** The directory that holds `path`; `/` for a name at the root. */
+export function parentPath(path: string): string {
+  const at = path.lastIndexOf("/");
+  return at < 0 ? "." : path.slice(0, at) || "/";
+}
+
+/** The last component of `path`. */
+export function baseName(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1);
+}
+
+/** `path` itself when absolute, else below the working directory; trailing slashes are dropped. */
+export function absolutePath(path: string): string {
+  const unified = host.os === "windows" ? path.replaceAll("\\", "/") : path;
+  const isAbsolute = unified.startsWith("/") || (host.os === "windows" && /^[A-Za-z]:\//.test(unified));
+  const full = isAbsolute ? unified : joinPath(host.cwd().replaceAll("\\", "/"), unified);
+  return full.length > 1 ? full.replace(/\/+$/, "") || "/" : full;
+}
+
+/** A path as one word of a POSIX shell, for commands that a hint tells to run. */
+export function shellQuote(path: string): string {
+  return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
+}
