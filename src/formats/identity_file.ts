@@ -1,0 +1,94 @@
+/**
+ * `identity.json`: who this machine is and which tier holds its key (docs/file-formats.md).
+ *
+ * The shape is the one that amesh 0.7 wrote; fields that this version does not know are kept.
+ */
+import * as v from "valibot";
+import { type Bytes, decodeBase64, encodeBase64, encodeBase64Url, utf8 } from "../bytes.ts";
+import { COMPRESSED_POINT_BYTES } from "./public_key.ts";
+import { corrupt, parseJsonObject, requireSchema } from "./json_document.ts";
+
+/** The version that is read and written. */
+export const IDENTITY_VERSION = "2.0.0";
+/** Above this a file is no identity, in bytes. */
+export const MAX_IDENTITY_BYTES = 65_536;
+
+/** Exact names of the tiers, in the order in which they are tried. */
+export const TIER_NAMES = ["secure-enclave", "keychain", "tpm2", "encrypted-file"] as const;
+export type TierName = typeof TIER_NAMES[number];
+
+const DEVICE_ID = /^am_[A-Za-z0-9_-]{16}$/;
+
+const IDENTITY = v.looseObject({
+  version: v.literal(IDENTITY_VERSION),
+  deviceId: v.pipe(v.string(), v.regex(DEVICE_ID)),
+  keyAlias: v.string(),
+  publicKey: v.string(),
+  friendlyName: v.string(),
+  createdAt: v.pipe(v.string(), v.isoTimestamp()),
+  storageBackend: v.picklist(TIER_NAMES),
+  /** Written by old versions only; see `identity/legacy.ts`. */
+  passphrase: v.optional(v.string()),
+});
+
+/** The fields of `identity.json`, known and unknown. */
+export type IdentityFields = v.InferOutput<typeof IDENTITY>;
+
+/** An identity whose device id has been checked against its public key. */
+export interface Identity {
+  readonly fields: IdentityFields;
+  /** Compressed point, 33 bytes. */
+  readonly publicKey: Bytes;
+}
+
+/** `am_` and the first 16 characters of base64url(SHA-256(compressed point)). */
+export async function deviceIdOf(publicKey: Bytes): Promise<string> {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", publicKey));
+  return `am_${encodeBase64Url(digest).slice(0, 16)}`;
+}
+
+/** The file's bytes: JSON with two spaces and a final newline. */
+export function encodeIdentity(fields: IdentityFields): Bytes {
+  return utf8(`${JSON.stringify(fields, null, 2)}\n`);
+}
+
+/** The fields of a new identity. @param extra what the tier must remember. */
+export async function newIdentityFields(
+  publicKey: Bytes,
+  friendlyName: string,
+  storageBackend: TierName,
+  createdAt: Date,
+  extra: Readonly<Record<string, unknown>>,
+): Promise<IdentityFields> {
+  const deviceId = await deviceIdOf(publicKey);
+  return {
+    version: IDENTITY_VERSION,
+    deviceId,
+    keyAlias: deviceId,
+    publicKey: encodeBase64(publicKey),
+    friendlyName,
+    createdAt: createdAt.toISOString(),
+    storageBackend,
+    ...extra,
+  };
+}
+
+/**
+ * @param name path of the file, for messages.
+ * @throws {AmeshError} `ERR_CORRUPT`: not JSON, another version, a missing field, a device id of another key.
+ */
+export async function parseIdentity(bytes: Uint8Array, name: string): Promise<Identity> {
+  const { value } = parseJsonObject(bytes, name);
+  if (typeof value["version"] === "string" && value["version"] !== IDENTITY_VERSION) {
+    throw corrupt(name, `version ${JSON.stringify(value["version"].slice(0, 32))} is not supported`);
+  }
+  const fields = requireSchema(IDENTITY, value, name);
+  const publicKey = decodeBase64(fields.publicKey);
+  if (publicKey?.length !== COMPRESSED_POINT_BYTES) {
+    throw corrupt(name, 'field "publicKey" is not a P-256 key');
+  }
+  if (await deviceIdOf(publicKey) !== fields.deviceId) {
+    throw corrupt(name, 'field "deviceId" does not belong to "publicKey"');
+  }
+  return { fields, publicKey };
+}
