@@ -1,0 +1,105 @@
+/**
+ * The seam between amesh and the places that can hold a private key. Every tier fits it; one contract suite runs
+ * against each (tests/contract/). This file imports no tier.
+ */
+import type { Bytes } from "../bytes.ts";
+import type { Message } from "../crypto/p256.ts";
+import type { Identity, TierName } from "../formats/identity_file.ts";
+import type { Passphrases } from "../passphrase/sources.ts";
+import type { Layout } from "../platform/paths.ts";
+
+/** Whether a tier can be used here and now; if not, why, and what would change that. */
+export type Availability =
+  | { readonly available: true }
+  | { readonly available: false; readonly cause: string; readonly remedy: string | null };
+
+/** What a tier may use of its surroundings. */
+export interface TierContext {
+  readonly layout: Layout;
+  readonly passphrases: Passphrases;
+}
+
+/** An opened private key. Disposing of it lets go of the key. */
+export interface Signer extends Disposable {
+  /** Compressed point, 33 bytes. */
+  readonly publicKey: Bytes;
+  /**
+   * Signs a message of any length in constant memory: ECDSA P-256 with SHA-256.
+   *
+   * @returns raw `r || s`, 64 bytes, low-S.
+   * @throws {AmeshError} `ERR_TIER_UNAVAILABLE`; `ERR_UNLOCK_FAILED` when it was opened with `background`.
+   */
+  sign(message: Message): Promise<Bytes>;
+}
+
+/** A key that exists in its tier and that no identity refers to yet. */
+export interface NewKey {
+  readonly signer: Signer;
+  /** What identity.json must remember beside the common fields. */
+  readonly identityFields: Readonly<Record<string, unknown>>;
+  /** Makes durable what is needed to open the key again; called when it is proven, before it is committed. */
+  persistSecrets(): void;
+  /** Removes the key again, because it was not committed. */
+  discard(): Promise<void>;
+}
+
+/** One place that can hold a private key. */
+export interface Tier {
+  readonly name: TierName;
+  /** Never throws, changes nothing, shows nothing. */
+  probe(): Promise<Availability>;
+  /**
+   * Makes a new key. When it fails nothing of it is left.
+   *
+   * @throws {AmeshError} `ERR_TIER_UNAVAILABLE`, `ERR_UNLOCK_FAILED`, `ERR_SYSTEM`.
+   */
+  generate(context: TierContext): Promise<NewKey>;
+  /**
+   * Opens the key of an identity.
+   *
+   * @param background may return before the key is unlocked, which then happens while the message is being read.
+   * @throws {AmeshError} `ERR_TIER_UNAVAILABLE`, `ERR_UNLOCK_FAILED`, `ERR_CORRUPT` (missing or another key),
+   *   `ERR_UNSAFE_PERMISSIONS`, `ERR_SYSTEM`.
+   */
+  open(context: TierContext, identity: Identity, background: boolean): Promise<Signer>;
+  /** Destroys the key of an identity; none being there is no error. */
+  delete(context: TierContext, identity: Identity): Promise<void>;
+}
+
+/** What a tier does for the key, in words that users read. */
+export interface Protection {
+  readonly hardware: boolean;
+  readonly extractable: string;
+  /** One sentence; for a software tier it begins with "Software-only protection". */
+  readonly summary: string;
+}
+
+/** Protection of every tier, also of those that this machine cannot use. */
+export const PROTECTION: Readonly<Record<TierName, Protection>> = {
+  "secure-enclave": {
+    hardware: true,
+    extractable: "no",
+    summary:
+      "Hardware-backed: the private key was generated inside the Secure Enclave and cannot be extracted.",
+  },
+  "keychain": {
+    hardware: false,
+    extractable: "by the OS owner",
+    summary:
+      "Software-only protection: the login keychain and macOS access controls protect the private key.",
+  },
+  "tpm2": {
+    hardware: true,
+    extractable: "no",
+    summary: "Hardware-backed: the private key was generated inside the TPM and cannot be extracted.",
+  },
+  "encrypted-file": {
+    hardware: false,
+    extractable: "with the passphrase",
+    summary:
+      "Software-only protection: it guards against a leak of the key file alone, NOT against an attacker " +
+      "who can read files on this device, because that attacker can read the passphrase file too. Set " +
+      "AUTH_MESH_PASSPHRASE at runtime, or move the passphrase file to a tmpfs or secrets manager, to keep the " +
+      "secret off durable disk. For true hardware binding use Secure Enclave (macOS) or TPM 2.0 (Linux).",
+  },
+};

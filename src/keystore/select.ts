@@ -1,0 +1,55 @@
+/** Which tiers there are and which one is used. The only file that imports the tiers; each is loaded when used. */
+import { AmeshError } from "../errors.ts";
+import { TIER_NAMES, type TierName } from "../formats/identity_file.ts";
+import { absentTier } from "./absent.ts";
+import type { Availability, Tier } from "./keystore.ts";
+
+const LOADERS: Readonly<Record<TierName, () => Tier | Promise<Tier>>> = {
+  "secure-enclave": () => absentTier("secure-enclave"),
+  "keychain": () => absentTier("keychain"),
+  "tpm2": () => absentTier("tpm2"),
+  "encrypted-file": async () => (await import("./encrypted_file.ts")).encryptedFileTier,
+};
+
+/** The tier of that name, whether or not it is available. */
+export async function loadTier(name: TierName): Promise<Tier> {
+  return await LOADERS[name]();
+}
+
+/** A tier and what its probe said. */
+export interface Detection {
+  readonly name: TierName;
+  readonly availability: Availability;
+}
+
+/** Probes every tier, in the order in which they are tried. */
+export async function detectTiers(): Promise<Detection[]> {
+  const detections: Detection[] = [];
+  for (const name of TIER_NAMES) {
+    const tier = await loadTier(name);
+    detections.push({ name, availability: await tier.probe() });
+  }
+  return detections;
+}
+
+/**
+ * The tier that a new key goes to.
+ *
+ * @param backend a tier's name, or `auto` for the first available one.
+ * @throws {AmeshError} `ERR_TIER_UNAVAILABLE` with the cause and the remedy.
+ */
+export function selectTier(detections: readonly Detection[], backend: TierName | "auto"): TierName {
+  const wanted = detections.find(({ name, availability }) =>
+    backend === "auto" ? availability.available : name === backend
+  );
+  if (wanted === undefined) {
+    throw new AmeshError("ERR_TIER_UNAVAILABLE", "cannot make a key: no tier is available", {
+      hint: "run: amesh doctor",
+    });
+  }
+  const { name, availability } = wanted;
+  if (availability.available) return name;
+  throw new AmeshError("ERR_TIER_UNAVAILABLE", `cannot use backend "${name}": ${availability.cause}`, {
+    ...(availability.remedy === null ? {} : { hint: availability.remedy }),
+  });
+}
