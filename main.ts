@@ -1,0 +1,4 @@
+/** Entry point of every build. */
+import { start } from "./src/cli/start.ts";
+
+await start();

@@ -1,0 +1,105 @@
+/** `amesh doctor`: what works here, what does not, why, and what to do about it. */
+import { AmeshError, EXIT_CODES } from "../../errors.ts";
+import { type Audit, auditDirectory, repair } from "../../identity/audit.ts";
+import { detectTiers } from "../../keystore/select.ts";
+import { describeSource, findSources } from "../../passphrase/sources.ts";
+import { host } from "../../platform/host.ts";
+import { ameshLayout, type Layout } from "../../platform/paths.ts";
+import { VERSION } from "../../version.ts";
+import { print, printable, printJson } from "../output.ts";
+
+/** Options of `doctor`. */
+export type DoctorFlags = {
+  readonly fix: boolean;
+  readonly json: boolean;
+};
+
+/**
+ * Ends with 8 or 9 when unsafe files or an unreadable identity remain.
+ *
+ * @throws {AmeshError} `ERR_BUSY` with `--fix`; `ERR_SYSTEM`.
+ */
+export async function doctor({ fix, json }: DoctorFlags): Promise<void> {
+  const layout = await ameshLayout();
+  const first = await auditDirectory(layout);
+  const repaired = fix ? repair(first, layout) : [];
+  const audit = fix ? await auditDirectory(layout) : first;
+  const report = {
+    version: VERSION,
+    system: `${host.os} ${host.arch}`,
+    runtime: host.runtime,
+    directory: layout.directory,
+    identity: audit.identity?.fields.deviceId ?? null,
+    backend: audit.identity?.fields.storageBackend ?? null,
+    tiers: (await detectTiers()).map(({ name, availability }) => ({ backend: name, ...availability })),
+    passphraseSources: passphraseSources(layout, audit),
+    notes: notes(),
+    repaired,
+    problems: audit.problems.map(({ path, problem, remedy }) => ({ path, problem, remedy })),
+  };
+  if (json) printJson(report);
+  else print(formatReport(report));
+  host.setExitCode(Math.max(0, ...audit.problems.map(({ code }) => code === null ? 0 : EXIT_CODES[code])));
+}
+
+function passphraseSources(layout: Layout, { identity }: Audit): string[] {
+  try {
+    return findSources(layout, identity?.fields.passphrase !== undefined).map(describeSource);
+  } catch (error) {
+    if (error instanceof AmeshError) return [error.message];
+    throw error;
+  }
+}
+
+function notes(): string[] {
+  const found: string[] = [];
+  const sudoUser = host.env("SUDO_USER");
+  if (sudoUser && host.euid() === 0) {
+    found.push(
+      `running under sudo for ${sudoUser}: the directory is the one that HOME names, whoever owns it`,
+    );
+  }
+  if (host.env("AMESH_ALLOW_GROUP_READ") === "1") {
+    found.push("AMESH_ALLOW_GROUP_READ=1: files that their group can access are accepted");
+  }
+  if (host.os === "windows") {
+    found.push("file modes are not enforced on Windows; this build has never been run");
+  }
+  return found;
+}
+
+interface Report {
+  readonly version: string;
+  readonly system: string;
+  readonly runtime: string;
+  readonly directory: string;
+  readonly identity: string | null;
+  readonly backend: string | null;
+  readonly tiers: readonly { backend: string; available: boolean; cause?: string; remedy?: string | null }[];
+  readonly passphraseSources: readonly string[];
+  readonly notes: readonly string[];
+  readonly repaired: readonly string[];
+  readonly problems: readonly { path: string; problem: string; remedy: string }[];
+}
+
+function formatReport(report: Report): string {
+  const identity = report.identity === null ? "none" : `${report.identity} (${report.backend})`;
+  const lines = [
+    `amesh ${report.version}, ${report.system}, ${report.runtime}`,
+    `Directory: ${report.directory}`,
+    `Identity: ${identity}`,
+    "Key storage, in the order in which it is tried:",
+    ...report.tiers.flatMap(({ backend, available, cause, remedy }) => [
+      `  ${backend}: ${available ? "available" : `not available: ${cause}`}`,
+      ...(remedy ? [`    remedy: ${remedy}`] : []),
+    ]),
+    `Passphrase source in force: ${report.passphraseSources.join(", then ") || "none"}`,
+    ...report.notes.map((note) => `Note: ${note}`),
+    ...report.repaired.map((done) => `Repaired: ${done}`),
+    report.problems.length === 0 ? "Files: no problem found" : "Files:",
+    ...report.problems.flatMap((
+      { path, problem, remedy },
+    ) => [`  ${path} ${problem}`, `    remedy: ${remedy}`]),
+  ];
+  return lines.map((line) => `${printable(line)}\n`).join("");
+}

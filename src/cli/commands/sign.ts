@@ -1,0 +1,58 @@
+/** `amesh sign`: ECDSA P-256 with SHA-256 over a file or standard input of any length. */
+import { concatBytes, encodeBase64, utf8 } from "../../bytes.ts";
+import { AmeshError } from "../../errors.ts";
+import {
+  encodeSignature,
+  formatSignature,
+  type SignatureEncoding,
+  type SignatureFormat,
+} from "../../formats/ecdsa_signature.ts";
+import { openIdentity } from "../../identity/open.ts";
+import { findInfo, writeOutputFile } from "../../platform/files.ts";
+import { type Input, openInput, readPieces } from "../../platform/input.ts";
+import { forbidInspection } from "../../platform/libc.ts";
+import { ameshLayout } from "../../platform/paths.ts";
+import { print, printJson, warn } from "../output.ts";
+
+/** Options of `sign`. */
+export type SignFlags = {
+  readonly format: SignatureFormat;
+  readonly encoding: SignatureEncoding;
+  readonly out?: string;
+  readonly agent: boolean;
+  readonly json: boolean;
+};
+
+/** From this size in bytes on, reading the input takes long enough to unlock the key meanwhile. */
+const BACKGROUND_BYTES = 64 * 1024 * 1024;
+
+/** @throws {AmeshError} as `openIdentity`; `ERR_SYSTEM` for input or output; `ERR_USAGE`. */
+export async function sign({ format, encoding, out, json }: SignFlags, file = "-"): Promise<void> {
+  if (json && encoding === "binary") {
+    throw new AmeshError("ERR_USAGE", "--json cannot hold a binary signature", {
+      hint: "use --encoding base64",
+    });
+  }
+  forbidInspection();
+  const input = openInput(file);
+  if (out !== undefined) requireOther(input, out);
+  using opened = await openIdentity(await ameshLayout(), warn, (input.info?.size ?? 0) >= BACKGROUND_BYTES);
+  const { identity, signer } = opened;
+  const signature = await formatSignature(await signer.sign(readPieces(input)), format);
+  const text = encoding === "binary" ? undefined : encodeSignature(signature, encoding);
+  const bytes = text === undefined ? signature : concatBytes(utf8(text), utf8("\n"));
+  if (out !== undefined && out !== "-") writeOutputFile(out, bytes);
+  if (json) {
+    const { deviceId } = identity.fields;
+    printJson({ signature: text, format, encoding, deviceId, publicKey: encodeBase64(identity.publicKey) });
+  } else if (out === undefined || out === "-") print(bytes);
+}
+
+/** Signing a file into itself would lose it. */
+function requireOther({ info }: Input, out: string): void {
+  const target = findInfo(out);
+  if (info === null || target === null || target.dev !== info.dev || target.ino !== info.ino) return;
+  throw new AmeshError("ERR_USAGE", "cannot write the signature over its input", {
+    hint: "choose another --out",
+  });
+}

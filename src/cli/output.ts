@@ -1,0 +1,59 @@
+/**
+ * What reaches the user: results on stdout, everything for people on stderr. The only file that writes to either.
+ */
+import { utf8 } from "../bytes.ts";
+import { errnoOf, systemError } from "../errors.ts";
+import { type FileHandle, host } from "../platform/host.ts";
+
+/** The reader of stdout has gone away, which is no error: the command ends quietly. */
+export class OutputClosed extends Error {
+  override readonly name: string = "OutputClosed";
+}
+
+/** Writes a result. @throws {OutputClosed}; {AmeshError} `ERR_SYSTEM` (disk full …). */
+export function print(result: string | Uint8Array): void {
+  try {
+    writeStream(host.stdout, typeof result === "string" ? utf8(result) : result);
+  } catch (error) {
+    if (errnoOf(error) === "EPIPE") throw new OutputClosed("stdout was closed", { cause: error });
+    throw systemError("write to standard output", error);
+  }
+}
+
+/** Writes a result as one line of JSON. */
+export function printJson(value: unknown): void {
+  print(`${JSON.stringify(value)}\n`);
+}
+
+/** Writes a line for people. Nobody listening is no reason to fail. */
+export function tell(line: string): void {
+  try {
+    writeStream(host.stderr, utf8(`${line}\n`));
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+  }
+}
+
+/** A warning: the command goes on. */
+export function warn(message: string): void {
+  tell(`amesh: warning: ${printable(message)}`);
+}
+
+/** Text without control characters: names and paths come from files, and a terminal obeys what it is shown. */
+export function printable(text: string): string {
+  // deno-lint-ignore no-control-regex -- that is what is replaced.
+  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
+}
+
+/** Writes all; a pipe that somebody made non-blocking is tried again a little later. */
+function writeStream(stream: FileHandle, bytes: Uint8Array): void {
+  let rest = bytes;
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(stream.write(rest));
+    } catch (error) {
+      if (errnoOf(error) !== "EAGAIN") throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+    }
+  }
+}
