@@ -80,6 +80,18 @@ export function errnoOf(error: unknown): string | undefined {
   return typeof code === "string" && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
 }
 
+/** What an operating system error means, in a few words. */
+export function errorText(error: unknown): string {
+  const errno = errnoOf(error);
+  if (errno !== undefined) return ERRNO_TEXT[errno] ?? `operating system error ${errno}`;
+  if (!(error instanceof Error)) return String(error);
+  // Deno's own text would tell the user to give up all permissions.
+  if (error.name === "NotCapable") {
+    return "Deno keeps programs out of /dev, /proc and /sys; use a place elsewhere";
+  }
+  return error.message;
+}
+
 /**
  * Explains an operating system error.
  *
@@ -88,11 +100,7 @@ export function errnoOf(error: unknown): string | undefined {
  */
 export function systemError(action: string, error: unknown, hint?: string): AmeshError {
   if (error instanceof AmeshError) return error;
-  const errno = errnoOf(error);
-  const text = errno === undefined
-    ? (error instanceof Error ? error.message : String(error))
-    : ERRNO_TEXT[errno] ?? `operating system error ${errno}`;
-  return new AmeshError("ERR_SYSTEM", `cannot ${action}: ${text}`, {
+  return new AmeshError("ERR_SYSTEM", `cannot ${action}: ${errorText(error)}`, {
     cause: error,
     ...(hint === undefined ? {} : { hint }),
   });

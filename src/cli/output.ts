@@ -11,9 +11,9 @@ export class OutputClosed extends Error {
 }
 
 /** Writes a result. @throws {OutputClosed}; {AmeshError} `ERR_SYSTEM` (disk full …). */
-export function print(result: string | Uint8Array): void {
+export async function print(result: string | Uint8Array): Promise<void> {
   try {
-    writeStream(host.stdout, typeof result === "string" ? utf8(result) : result);
+    if (result.length > 0) await host.writeStdout(typeof result === "string" ? utf8(result) : result);
   } catch (error) {
     if (errnoOf(error) === "EPIPE") throw new OutputClosed("stdout was closed", { cause: error });
     throw systemError("write to standard output", error);
@@ -21,8 +21,8 @@ export function print(result: string | Uint8Array): void {
 }
 
 /** Writes a result as one line of JSON. */
-export function printJson(value: unknown): void {
-  print(`${JSON.stringify(value)}\n`);
+export async function printJson(value: unknown): Promise<void> {
+  await print(`${JSON.stringify(value)}\n`);
 }
 
 /** Writes a line for people. Nobody listening is no reason to fail. */

@@ -1,20 +1,21 @@
-/** One run of the program: the only place that reports an error and sets the exit code. */
+/** One run of the program: parses the arguments and runs the command. */
 import { run as runApplication } from "@stricli/core";
-import { AmeshError, errnoOf, systemError } from "../errors.ts";
-import { host } from "../platform/host.ts";
+import { AmeshError } from "../errors.ts";
 import { application, type CommandContext } from "./app.ts";
-import { OutputClosed, print, printable, printJson, tell } from "./output.ts";
+import { print, tell } from "./output.ts";
+import { report } from "./report.ts";
 
 /** Runs the command line; never throws. @param args without the program's name. */
 export async function run(args: readonly string[]): Promise<void> {
   try {
     await dispatch(args);
   } catch (error) {
-    if (!(error instanceof OutputClosed)) report(error, wantsJson(args));
+    await report(error, wantsJson(args));
   }
 }
 
 async function dispatch(args: readonly string[]): Promise<void> {
+  requireValues(args);
   let help = "";
   let complaint = "";
   const context: CommandContext = {
@@ -31,7 +32,7 @@ async function dispatch(args: readonly string[]): Promise<void> {
     tell(help.trimEnd());
     throw usageError(args, "no command given");
   }
-  print(help);
+  await print(help);
 }
 
 /** A base64url signature may begin with a dash, which the parser takes for an option unless it is joined by `=`. */
@@ -40,6 +41,13 @@ function joinSignature(args: readonly string[]): string[] {
   const value = args[at + 1];
   if (at < 0 || !value?.startsWith("-")) return [...args];
   return [...args.slice(0, at), `--signature=${value}`, ...args.slice(at + 2)];
+}
+
+/** `--name=` is not what the parser's own text would make of it. */
+function requireValues(args: readonly string[]): void {
+  const end = args.indexOf("--");
+  const empty = args.slice(0, end < 0 ? args.length : end).find((arg) => /^--[a-z-]+=$/.test(arg));
+  if (empty !== undefined) throw usageError(args, `no value is given for ${empty.slice(0, -1)}`);
 }
 
 function usageError(args: readonly string[], complaint: string): AmeshError {
@@ -53,30 +61,4 @@ function usageError(args: readonly string[], complaint: string): AmeshError {
 function wantsJson(args: readonly string[]): boolean {
   const end = args.indexOf("--");
   return args.slice(0, end < 0 ? args.length : end).includes("--json");
-}
-
-function report(error: unknown, json: boolean): void {
-  const { exitCode, code, message, hint } = explain(error);
-  host.setExitCode(exitCode);
-  if (!json) {
-    tell(`amesh: error: ${printable(message)}`);
-    if (hint !== undefined) tell(`amesh: hint: ${printable(hint)}`);
-    return;
-  }
-  try {
-    printJson({ error: { code, message, hint: hint ?? null } });
-  } catch {
-    // Standard output is what failed; the exit code has said so.
-    return;
-  }
-}
-
-function explain(error: unknown): AmeshError {
-  if (error instanceof AmeshError) return error;
-  if (errnoOf(error) !== undefined) return systemError("go on", error);
-  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-  return new AmeshError("ERR_INTERNAL", `unexpected ${text}`, {
-    hint: "this is a defect of amesh; please report it with the command that you ran",
-    cause: error,
-  });
 }

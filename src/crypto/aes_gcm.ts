@@ -2,9 +2,6 @@
 import { gcm } from "@noble/ciphers/aes.js";
 import type { Bytes } from "../bytes.ts";
 
-/** Length of the key in bytes. */
-export const AES_KEY_BYTES = 32;
-
 /**
  * @param key 32 bytes, used once: a new key comes from a new salt every time.
  * @param nonce 12 bytes.

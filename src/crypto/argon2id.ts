@@ -2,7 +2,7 @@
  * Argon2id (RFC 9106): native where the runtime has it (Bun's node:crypto), else hash-wasm. The tests prove that both
  * give the same bytes.
  */
-import type { Bytes } from "../bytes.ts";
+import { type Bytes, wipe } from "../bytes.ts";
 import { AmeshError } from "../errors.ts";
 import type { Argon2Params } from "../formats/key_file.ts";
 import { host } from "../platform/host.ts";
@@ -31,7 +31,8 @@ export async function stretchPassphrase(input: StretchInput, background: boolean
     if (host.runtime === "bun") return await stretchNative(input);
     return background ? await stretchInWorker(input) : await stretchWasm(input);
   } catch (error) {
-    if (error instanceof RangeError || /memory/i.test(String(error))) {
+    // Of the Worker's error only the text arrives.
+    if (error instanceof RangeError || /RangeError|memory/i.test(String(error))) {
       throw notEnoughMemory(input.params.m, error);
     }
     throw error;
@@ -62,7 +63,14 @@ export async function stretchWasm({ passphrase, salt, params }: StretchInput): P
     hashLength: DERIVED_KEY_BYTES,
     outputType: "binary",
   });
-  return Uint8Array.from(derived);
+  return takeBytes(derived);
+}
+
+/** A copy with a buffer of its own; the original is wiped. */
+function takeBytes(derived: Uint8Array): Bytes {
+  const bytes = Uint8Array.from(derived);
+  wipe(derived);
+  return bytes;
 }
 
 /** node:crypto of Node.js 24.7 and Bun, which Deno does not have. */
@@ -94,8 +102,7 @@ async function stretchNative({ passphrase, salt, params }: StretchInput): Promis
         memory: params.m,
         passes: params.t,
       },
-      (error, derived) =>
-        error === null || error === undefined ? resolve(Uint8Array.from(derived)) : reject(error),
+      (error, derived) => error === null || error === undefined ? resolve(takeBytes(derived)) : reject(error),
     );
   });
 }

@@ -7,7 +7,7 @@ import { type Bytes, concatBytes, equalBytes, wipe } from "../bytes.ts";
 import { AmeshError } from "../errors.ts";
 import { normalizeLowS } from "../formats/ecdsa_signature.ts";
 import { SCALAR_BYTES } from "../formats/key_file.ts";
-import { compressPoint, encodeSpki } from "../formats/public_key.ts";
+import { compressPoint, encodeSpki, isPoint } from "../formats/public_key.ts";
 
 /** Message up to this size in bytes is signed and verified in one piece. */
 const ONE_PIECE_BYTES = 1 << 20;
@@ -62,7 +62,7 @@ export async function generateKeyPair(): Promise<NewKeyPair> {
  *
  * @param scalar 32 bytes; read only, the caller wipes them.
  * @param publicKey compressed point, 33 bytes.
- * @returns `null` when the two do not belong together. The key is extractable, because node:crypto takes no other.
+ * @returns `null` when the two do not belong together. The key is extractable, because node:crypto gets it by way of PKCS#8.
  */
 export async function importPrivateKey(scalar: Bytes, publicKey: Bytes): Promise<CryptoKey | null> {
   const pkcs8 = concatBytes(PKCS8_HEAD, scalar);
@@ -89,6 +89,8 @@ export async function expandPoint(point: Bytes): Promise<Bytes> {
 
 async function importPublicKey(point: Bytes): Promise<{ key: CryptoKey; point: Bytes }> {
   try {
+    // One runtime takes an unknown first byte for an uncompressed point's.
+    if (!isPoint(point)) throw new RangeError("neither compressed nor uncompressed");
     const key = await crypto.subtle.importKey("raw", point, ALGORITHM, true, ["verify"]);
     // Deno looks at the curve when the key is first used, which the export is.
     return { key, point: new Uint8Array(await crypto.subtle.exportKey("raw", key)) };
@@ -113,10 +115,17 @@ export async function sign(key: CryptoKey | Promise<CryptoKey>, message: Message
       new Uint8Array(await crypto.subtle.sign(WITH_SHA256, await key, start.bytes)),
     );
   }
-  const { createSign, KeyObject } = await import("node:crypto");
+  const { createPrivateKey, createSign } = await import("node:crypto");
   const stream = createSign("SHA256").update(start.bytes);
   for (let next; !(next = await pieces.next()).done;) stream.update(next.value);
-  return normalizeLowS(stream.sign({ key: KeyObject.from(await key), dsaEncoding: "ieee-p1363" }));
+  // By way of PKCS#8: not every Deno takes a CryptoKey here.
+  const pkcs8 = new Uint8Array(await crypto.subtle.exportKey("pkcs8", await key));
+  try {
+    const privateKey = createPrivateKey({ key: pkcs8 as never, format: "der", type: "pkcs8" });
+    return normalizeLowS(stream.sign({ key: privateKey, dsaEncoding: "ieee-p1363" }));
+  } finally {
+    wipe(pkcs8);
+  }
 }
 
 /**

@@ -48,7 +48,8 @@ const bind: Binder = "Deno" in globalThis ? bindDeno : bindBun;
 /**
  * Describes a library without opening it.
  *
- * @param paths absolute paths in the order in which they are tried when the first symbol is called.
+ * @param paths absolute paths in the order in which they are tried when the first symbol is called; the one that
+ *   gives it is kept for the others.
  * @throws {TypeError} a path is not absolute (caller bug).
  * @throws {FfiLoadError} from the functions: no path gave the symbol.
  */
@@ -57,22 +58,25 @@ export function library<const S extends Readonly<Record<string, Signature>>>(
   signatures: S,
 ): Library<S> {
   const functions: Record<string, RawFunction> = {};
+  let candidates: readonly string[] | undefined;
+  const bindFirst = (name: string, signature: Signature): RawFunction => {
+    let cause: unknown;
+    candidates ??= paths();
+    for (const path of candidates) {
+      if (!path.startsWith("/")) throw new TypeError(`library path is not absolute: ${path}`);
+      try {
+        const bound = bind(path, name, signature);
+        candidates = [path];
+        return bound;
+      } catch (error) {
+        cause = error;
+      }
+    }
+    throw new FfiLoadError(name, candidates, { cause });
+  };
   for (const [name, signature] of Object.entries(signatures)) {
     let bound: RawFunction | undefined;
-    functions[name] = (...args) => (bound ??= bindFirst(paths(), name, signature))(...args);
+    functions[name] = (...args) => (bound ??= bindFirst(name, signature))(...args);
   }
   return functions as Library<S>;
-}
-
-function bindFirst(paths: readonly string[], name: string, signature: Signature): RawFunction {
-  let cause: unknown;
-  for (const path of paths) {
-    if (!path.startsWith("/")) throw new TypeError(`library path is not absolute: ${path}`);
-    try {
-      return bind(path, name, signature);
-    } catch (error) {
-      cause = error;
-    }
-  }
-  throw new FfiLoadError(name, paths, { cause });
 }

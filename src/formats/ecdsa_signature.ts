@@ -53,8 +53,8 @@ export function encodeSignature(bytes: Uint8Array, encoding: Exclude<SignatureEn
 }
 
 /**
- * Finds out the form of a signature: raw or DER, binary or base64, base64url or hex text (white space around a
- * text is not part of it).
+ * Finds out the form of a signature: raw or DER, binary or base64, base64url or hex text (white space is no
+ * part of a text).
  *
  * @returns every raw signature that the input can mean; lengths make a second one all but impossible.
  * @throws {AmeshError} `ERR_SIGNATURE_INVALID` when it is none.
@@ -82,8 +82,10 @@ function decodings(input: Uint8Array): Bytes[] {
   const out: Bytes[] = [];
   if (input.length <= MAX_DER_BYTES) out.push(Uint8Array.from(input));
   if (input.length > MAX_SIGNATURE_TEXT_BYTES) return out;
-  const text = new TextDecoder("latin1").decode(input).trim();
-  for (const bytes of [decodeHex(text), decodeBase64(text), decodeBase64Url(text)]) {
+  // base64(1) and openssl(1) break lines; Python pads base64url.
+  const text = new TextDecoder("latin1").decode(input).replaceAll(/[ \t\r\n]+/g, "");
+  const unpadded = text.length % 4 === 0 ? text.replace(/={1,2}$/, "") : text;
+  for (const bytes of [decodeHex(text), decodeBase64(text) ?? decodeBase64Url(unpadded)]) {
     if (bytes !== null) out.push(bytes);
   }
   return out;

@@ -82,7 +82,9 @@ export async function parseIdentity(bytes: Uint8Array, name: string): Promise<Id
   if (typeof value["version"] === "string" && value["version"] !== IDENTITY_VERSION) {
     throw corrupt(name, `version ${JSON.stringify(value["version"].slice(0, 32))} is not supported`);
   }
-  const fields = requireSchema(IDENTITY, value, name);
+  requireSchema(IDENTITY, value, name);
+  // The checked value itself: the schema's copy leaves out fields that have the name of an object's own.
+  const fields = value as IdentityFields;
   const publicKey = decodeBase64(fields.publicKey);
   if (publicKey?.length !== COMPRESSED_POINT_BYTES) {
     throw corrupt(name, 'field "publicKey" is not a P-256 key');

@@ -6,7 +6,7 @@ import { AmeshError } from "../errors.ts";
 /** `ERR_CORRUPT` about the file `name`. */
 export function corrupt(name: string, reason: string, cause?: unknown): AmeshError {
   return new AmeshError("ERR_CORRUPT", `cannot read "${name}": ${reason}`, {
-    hint: "restore the file from a backup; what it was is not recoverable from the rest",
+    hint: "restore it from a backup",
     ...(cause === undefined ? {} : { cause }),
   });
 }

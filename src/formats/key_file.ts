@@ -84,7 +84,7 @@ export function parseKeyFile(bytes: Uint8Array, name: string): EncryptedKey {
       // JSON.parse takes the last of two equal fields; nothing in this file holds white space or escapes, so what
       // differs from its own serialisation in more than white space said something twice or in another spelling.
       if (text.replaceAll(/[ \t\r\n]/g, "") !== JSON.stringify(value)) {
-        throw corrupt(name, "a field occurs twice");
+        throw corrupt(name, "a field occurs twice or is not in its canonical spelling");
       }
       return requireSchema(VERSION_3, value, name);
     default:

@@ -100,30 +100,45 @@ export function toJwk(point: Uint8Array): { kty: "EC"; crv: "P-256"; x: string; 
  * @throws {AmeshError} `ERR_CORRUPT`; the hint names the forms, or says that the file holds a private key.
  */
 export function parsePublicKey(input: Uint8Array): Bytes {
-  const point = spkiPoint(input) ?? textPoint(new TextDecoder("latin1").decode(input).trim());
+  if (PKCS8_START.test(encodeHex(input.subarray(0, 8)))) throw privateKey();
+  const point = spkiPoint(input) ?? textPoint(new TextDecoder().decode(input).trim());
   if (point === null || !isPoint(point)) {
-    throw new AmeshError("ERR_CORRUPT", "cannot read the public key: it is not a P-256 key in a known form", {
-      hint: "give a P-256 public key as PEM, JWK, ssh line, base64 or hex point, or DER",
-    });
+    throw new AmeshError(
+      "ERR_CORRUPT",
+      "cannot read the public key: it is not a P-256 key in a known form",
+      {
+        hint: "give a P-256 public key as PEM, JWK, ssh line, base64 or hex point, or DER",
+      },
+    );
   }
   return point;
 }
 
+/** SEQUENCE with a short or long length, then the version of PKCS#8 (0 or 1) or of RFC 5915 (1). */
+const PKCS8_START = /^30(?:81..|82....|[0-7].)02010[01]/;
+
 function textPoint(text: string): Bytes | null {
-  if (text.startsWith("-----BEGIN")) return pemPoint(text);
+  if (text.includes("-----BEGIN")) return pemPoint(text);
   if (text.startsWith("{")) return jwkPoint(text);
-  const [type, blob] = text.split(/[ \t]+/);
+  const lines = text.split(/\r?\n/).filter((line) => line !== "" && !line.startsWith("#"));
+  const [type, blob] = lines[0]?.split(/[ \t]+/) ?? [];
+  // Of several keys the first would be used and the others passed over in silence.
+  if (lines.length !== 1 || type === undefined) return null;
   if (type === SSH_TYPE && blob !== undefined) {
     return afterHead(decodeBase64(blob), SSH_HEAD, UNCOMPRESSED_POINT_BYTES);
   }
-  return decodeHex(text) ?? decodeBase64(text);
+  return decodeHex(type) ?? decodeBase64(type);
 }
 
+/** One PUBLIC KEY block; other text around it, as openssl -text writes, is passed over (RFC 7468 §2). */
 function pemPoint(text: string): Bytes | null {
-  const match = /^-----BEGIN ([A-Z0-9 ]+)-----\r?\n([A-Za-z0-9+/=\r\n]+)\r?\n-----END \1-----$/.exec(text);
-  if (/^-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----/.test(text)) throw privateKey();
-  if (match?.[1] !== "PUBLIC KEY") return null;
-  return spkiPoint(decodeBase64((match[2] as string).replaceAll(/\r?\n/g, "")));
+  const blocks = [
+    ...text.matchAll(/^-----BEGIN ([A-Z0-9 ]+)-----\r?$([A-Za-z0-9+/=\s]+)^-----END \1-----\r?$/gm),
+  ];
+  if (/^-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----/m.test(text)) throw privateKey();
+  const [, label, body] = blocks[0] ?? [];
+  if (blocks.length !== 1 || label !== "PUBLIC KEY" || body === undefined) return null;
+  return spkiPoint(decodeBase64(body.replaceAll(/\s+/g, "")));
 }
 
 function jwkPoint(text: string): Bytes | null {
@@ -143,7 +158,8 @@ function jwkPoint(text: string): Bytes | null {
 
 function privateKey(): AmeshError {
   return new AmeshError("ERR_CORRUPT", "cannot use this key: it is a private key", {
-    hint: "give its public half, for example from: openssl pkey -in FILE -pubout",
+    hint:
+      "give its public half, from: openssl pkey -in FILE -pubout, or for an OpenSSH key: ssh-keygen -y -f FILE",
   });
 }
 
@@ -159,7 +175,8 @@ function afterHead(bytes: Uint8Array | null, head: Uint8Array, length: number): 
   return Uint8Array.from(bytes.subarray(head.length));
 }
 
-function isPoint(bytes: Uint8Array): boolean {
+/** Whether these bytes have the form of a point (SEC 1 §2.3.3): compressed or uncompressed, not infinity or hybrid. */
+export function isPoint(bytes: Uint8Array): boolean {
   return (bytes.length === COMPRESSED_POINT_BYTES && (bytes[0] === 2 || bytes[0] === 3)) ||
     (bytes.length === UNCOMPRESSED_POINT_BYTES && bytes[0] === 4);
 }

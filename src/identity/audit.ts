@@ -1,9 +1,12 @@
 /**
- * Looking over the amesh directory: unsafe files, an unreadable identity, temporary files of killed commands; and
- * repairing what can be repaired without losing anything. Only names that amesh makes are looked at.
+ * Looking over the amesh directory: unsafe files, a key that is missing, a passphrase that cannot be read, what killed
+ * commands left behind; and repairing what can be repaired without losing anything. Only names that amesh makes are
+ * looked at.
  */
-import { AmeshError, type AmeshErrorCode, systemError } from "../errors.ts";
+import { AmeshError, type AmeshErrorCode, errnoOf, errorText } from "../errors.ts";
 import type { Identity } from "../formats/identity_file.ts";
+import { loadTier } from "../keystore/select.ts";
+import { describeSource, findSourceProblem, findSources, Passphrases } from "../passphrase/sources.ts";
 import {
   DIRECTORY_MODE,
   FILE_MODE,
@@ -15,7 +18,7 @@ import {
 } from "../platform/files.ts";
 import { type FileInfo, host } from "../platform/host.ts";
 import { acquireLock } from "../platform/lock.ts";
-import { joinPath, type Layout, shellQuote } from "../platform/paths.ts";
+import { baseName, joinPath, type Layout, parentPath, shellQuote } from "../platform/paths.ts";
 import { findIdentity } from "./store.ts";
 
 /** Something that is not as it should be. */
@@ -37,102 +40,131 @@ export interface Audit {
   readonly problems: readonly Problem[];
 }
 
-/** @throws {AmeshError} `ERR_SYSTEM` when the directory cannot be listed. */
+const FIX = "run: amesh doctor --fix";
+
+/** Looks at everything; changes nothing and throws nothing that a file could cause. */
 export async function auditDirectory(layout: Layout): Promise<Audit> {
-  const problems = [...listOurs(layout)].flatMap(({ path, mode }) => {
-    const info = findInfo(path);
-    const found = info === null ? null : audit(path, info, mode);
-    return found === null ? [] : [found];
-  });
-  if (problems.some(({ path, fix }) => path === layout.directory && fix === null)) {
-    return { identity: null, problems };
-  }
+  const problems = [...auditFiles(layout)];
+  let identity: Identity | null = null;
   try {
-    return { identity: await findIdentity(layout), problems };
+    identity = await findIdentity(layout);
   } catch (error) {
-    if (!(error instanceof AmeshError)) throw error;
-    // What is wrong with modes has been listed file by file.
-    if (error.code === "ERR_UNSAFE_PERMISSIONS") return { identity: null, problems };
-    const remedy = error.hint ?? "see the message";
-    const unreadable: Problem = {
-      path: layout.identity,
-      problem: `is unreadable: ${error.message}`,
-      remedy,
-      code: error.code,
-      fix: null,
-    };
-    return { identity: null, problems: [...problems, unreadable] };
+    if (!problems.some(({ path }) => path === layout.identity || path === layout.directory)) {
+      problems.push(unreadable(layout.identity, error));
+    }
   }
+  if (identity !== null) problems.push(...auditKeys(layout, identity), ...await auditUse(layout, identity));
+  return { identity, problems };
+}
+
+/** What {@linkcode repair} did. */
+export interface Repairs {
+  /** A line each. */
+  readonly done: readonly string[];
+  /** A line each. */
+  readonly failed: readonly string[];
 }
 
 /**
  * Gives modes back and removes left-over temporary files, under the lock.
  *
- * @returns what was done, a line each.
  * @throws {AmeshError} `ERR_BUSY`, `ERR_SYSTEM`.
  */
-export function repair({ problems }: Audit, layout: Layout): string[] {
+export function repair(layout: Layout): Repairs {
   const done: string[] = [];
-  const apply = (problem: Problem) => {
-    const line = repairOne(problem);
-    if (line !== null) done.push(line);
+  const failed: string[] = [];
+  const repairAll = (isMeant: (problem: Problem) => boolean) => {
+    // Looked at one by one while repairing: the files of a directory show when its own mode is back.
+    for (const problem of auditFiles(layout)) {
+      const { path, fix } = problem;
+      if (fix === null || !isMeant(problem)) continue;
+      try {
+        const line = repairOne(path, fix);
+        if (line !== null) done.push(line);
+      } catch (error) {
+        failed.push(`${path}: ${error instanceof AmeshError ? error.message : errorText(error)}`);
+      }
+    }
   };
-  // The directory and the lock come first: the lock can be taken only when they are safe.
-  const early = problems.filter(({ path }) => path === layout.directory || path === layout.lock);
-  early.forEach(apply);
-  const late = problems.filter((problem) => !early.includes(problem) && problem.fix !== null);
-  if (late.length === 0) return done;
+  // The lock can be taken only in a directory that is ours alone, and what was seen before that may have changed.
+  const needed = [layout.directory, layout.lock];
+  repairAll(({ path }) => needed.includes(path));
+  if (![...auditFiles(layout)].some(({ fix, path }) => fix !== null && !needed.includes(path))) {
+    return { done, failed };
+  }
   using _lock = acquireLock(layout.lock);
-  late.forEach(apply);
-  return done;
+  repairAll(({ path }) => !needed.includes(path));
+  return { done, failed };
 }
 
-function repairOne({ path, fix }: Problem): string | null {
-  if (fix === null) return null;
+function repairOne(path: string, fix: { readonly mode: number } | "remove"): string | null {
   if (fix === "remove") return removeFile(path) ? `removed ${path}` : null;
-  try {
-    host.chmod(path, fix.mode);
-  } catch (error) {
-    throw systemError(`change the mode of "${path}"`, error);
-  }
+  // chmod(2) follows links; nobody else can put one here once the directory is ours alone.
+  if (findInfo(path)?.kind === "symlink") return null;
+  host.chmod(path, fix.mode);
   return `set mode ${formatMode(fix.mode)} on ${path}`;
 }
 
 interface Ours {
   readonly path: string;
+  readonly kind: FileInfo["kind"];
   readonly mode: number;
 }
 
 const TEMPORARY_NAME = /^\..+\.[0-9a-f]{16}\.tmp$/;
-const KEY_FILE_NAME = /^am_[A-Za-z0-9_-]{16}\.[a-z0-9.]+$/;
+const KEY_FILE_NAME = /^(am_[A-Za-z0-9_-]{16})\.[a-z0-9.]+$/;
+
+function* auditFiles(layout: Layout): Generator<Problem> {
+  for (const ours of listOurs(layout)) {
+    try {
+      const info = findInfo(ours.path);
+      const found = info === null ? null : auditFile(ours, info);
+      if (found !== null) yield found;
+    } catch (error) {
+      yield unreadable(ours.path, error);
+    }
+  }
+}
 
 function* listOurs(layout: Layout): Generator<Ours> {
-  const directory = findInfo(layout.directory);
-  if (directory === null) return;
-  yield { path: layout.directory, mode: DIRECTORY_MODE };
-  if (directory.kind !== "directory") return;
-  yield { path: layout.identity, mode: FILE_MODE };
-  yield { path: layout.lock, mode: FILE_MODE };
-  yield { path: layout.passphrase, mode: PASSPHRASE_MODE };
-  yield { path: layout.keys, mode: DIRECTORY_MODE };
-  yield* listNames(layout.directory, TEMPORARY_NAME);
-  if (findInfo(layout.keys)?.kind !== "directory") return;
-  yield* listNames(layout.keys, KEY_FILE_NAME);
-  yield* listNames(layout.keys, TEMPORARY_NAME);
+  yield { path: layout.directory, kind: "directory", mode: DIRECTORY_MODE };
+  yield { path: layout.keys, kind: "directory", mode: DIRECTORY_MODE };
+  yield { path: layout.identity, kind: "file", mode: FILE_MODE };
+  yield { path: layout.lock, kind: "file", mode: FILE_MODE };
+  yield { path: layout.passphrase, kind: "file", mode: PASSPHRASE_MODE };
+  const temporary = [
+    ...listNames(layout.directory, TEMPORARY_NAME),
+    ...listNames(layout.keys, TEMPORARY_NAME),
+  ];
+  const files = [...temporary, ...operatorTemporaries(layout), ...listNames(layout.keys, KEY_FILE_NAME)];
+  for (const path of files) yield { path, kind: "file", mode: FILE_MODE };
 }
 
-function* listNames(directory: string, pattern: RegExp): Generator<Ours> {
-  let names: string[];
+/** A killed `init` may have left a temporary file beside the passphrase file that the operator names. */
+function operatorTemporaries(layout: Layout): string[] {
+  const [source] = sourcesOf(layout, false);
+  if (source?.kind !== "named-file") return [];
+  const start = `.${baseName(source.path)}.`;
+  return listNames(parentPath(source.path), TEMPORARY_NAME).filter((path) =>
+    baseName(path).startsWith(start)
+  );
+}
+
+/** Paths in a directory, sorted; none where it cannot be listed, which is a problem of the directory itself. */
+function listNames(directory: string, pattern: RegExp): string[] {
   try {
-    names = host.readDir(directory).filter((name) => pattern.test(name)).sort();
+    return host.readDir(directory).filter((name) => pattern.test(name)).sort().map((name) =>
+      joinPath(directory, name)
+    );
   } catch (error) {
-    throw systemError(`list "${directory}"`, error);
+    if (errnoOf(error) !== undefined || (error as Error).name === "NotCapable") return [];
+    throw error;
   }
-  for (const name of names) yield { path: joinPath(directory, name), mode: FILE_MODE };
 }
 
-function audit(path: string, info: FileInfo, mode: number): Problem | null {
-  if (TEMPORARY_NAME.test(path.slice(path.lastIndexOf("/") + 1)) && info.kind === "file") {
+function auditFile({ path, kind, mode }: Ours, info: FileInfo): Problem | null {
+  const canFix = info.uid === host.euid() || host.euid() === 0;
+  if (TEMPORARY_NAME.test(baseName(path)) && info.kind === "file") {
     return {
       path,
       problem: "is left over from a command that was killed",
@@ -143,27 +175,79 @@ function audit(path: string, info: FileInfo, mode: number): Problem | null {
   }
   const unsafe = findProblem(path, info, mode);
   if (unsafe !== null) {
-    const canFix = info.kind !== "symlink" && (info.uid === host.euid() || host.euid() === 0);
-    const fixable = canFix && unsafe.problem.startsWith("is accessible");
+    const fixable = canFix && info.kind === kind && unsafe.problem.startsWith("is accessible");
+    const remedy = fixable ? `${FIX}, or ${unsafe.repair}` : unsafe.repair;
     return {
       path,
       problem: unsafe.problem,
-      remedy: fixable ? `${FIX}, or ${unsafe.repair}` : unsafe.repair,
+      remedy,
       code: "ERR_UNSAFE_PERMISSIONS",
       fix: fixable ? { mode } : null,
     };
   }
+  if (info.kind !== kind) {
+    return { path, problem: `is no ${kind}`, remedy: "move it away", code: "ERR_CORRUPT", fix: null };
+  }
   // Safe, but not as amesh makes it: a mode that keeps us out, or a passphrase file that is writable.
   const bits = info.mode === null ? mode : info.mode & 0o777;
-  if (bits === mode || (bits & 0o070) !== 0) return null;
+  if (bits === mode || (bits & 0o070) !== 0 || !canFix) return null;
   const problem = `has mode ${formatMode(bits)} instead of ${formatMode(mode)}`;
-  return {
-    path,
-    problem,
-    remedy: `${FIX}, or run: chmod ${formatMode(mode)} ${shellQuote(path)}`,
-    code: null,
-    fix: { mode },
-  };
+  const remedy = `${FIX}, or run: chmod ${formatMode(mode)} ${shellQuote(path)}`;
+  return { path, problem, remedy, code: null, fix: { mode } };
 }
 
-const FIX = "run: amesh doctor --fix";
+/** Key files that identity.json does not name: a killed command left them, or a person put them there. */
+function auditKeys(layout: Layout, { fields }: Identity): Problem[] {
+  return listNames(layout.keys, KEY_FILE_NAME).filter((path) =>
+    !baseName(path).startsWith(`${fields.deviceId}.`)
+  )
+    .map((path) => ({
+      path,
+      problem: "is a key that identity.json does not name",
+      remedy:
+        "it is left from a command that was killed, or from a replaced identity; remove it when nobody needs it",
+      code: null,
+      fix: null,
+    }));
+}
+
+/** What would keep the key from being opened, as far as that shows without unlocking it. */
+async function auditUse(layout: Layout, identity: Identity): Promise<Problem[]> {
+  const problems: Problem[] = [];
+  const { storageBackend, deviceId, passphrase } = identity.fields;
+  using passphrases = new Passphrases(layout, undefined, () => {});
+  try {
+    await (await loadTier(storageBackend)).inspect({ layout, passphrases }, identity);
+  } catch (error) {
+    problems.push(unreadable(joinPath(layout.keys, deviceId), error));
+  }
+  if (storageBackend !== "encrypted-file") return problems;
+  const sources = sourcesOf(layout, passphrase !== undefined);
+  if (sources.length === 0) {
+    const problem = "has no passphrase: no source is set";
+    const remedy = "see README, Passphrase; without the passphrase the key cannot be opened";
+    problems.push({ path: layout.identity, problem, remedy, code: "ERR_UNLOCK_FAILED", fix: null });
+  }
+  for (const source of sources) {
+    const problem = findSourceProblem(source);
+    if (problem === null) continue;
+    const remedy = "restore the passphrase there, or name another source";
+    problems.push({ path: describeSource(source), problem, remedy, code: "ERR_UNLOCK_FAILED", fix: null });
+  }
+  return problems;
+}
+
+function sourcesOf(layout: Layout, hasLegacyField: boolean) {
+  try {
+    return findSources(layout, hasLegacyField);
+  } catch (error) {
+    if (error instanceof AmeshError) return [];
+    throw error;
+  }
+}
+
+function unreadable(path: string, error: unknown): Problem {
+  if (!(error instanceof AmeshError)) throw error;
+  const { message, code, hint } = error;
+  return { path, problem: `is not usable: ${message}`, remedy: hint ?? "repair the cause", code, fix: null };
+}

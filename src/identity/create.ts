@@ -3,7 +3,7 @@
  * then identity.json gets its name (the commit point), then the old key goes. Whenever the machine stops, the old
  * identity or the new one works.
  */
-import { equalBytes, utf8 } from "../bytes.ts";
+import { type Bytes, equalBytes, utf8 } from "../bytes.ts";
 import { verify } from "../crypto/p256.ts";
 import { AmeshError } from "../errors.ts";
 import { type Identity, newIdentityFields, type TierName } from "../formats/identity_file.ts";
@@ -90,7 +90,8 @@ export async function createIdentity(options: CreateOptions): Promise<CreateResu
 function existing(identity: Identity, { layout, ifMissing }: CreateOptions): CreateResult {
   if (ifMissing) return { identity, created: false, passphraseSource: undefined };
   throw new AmeshError("ERR_IDENTITY_EXISTS", `cannot create an identity: "${layout.identity}" exists`, {
-    hint: "see it with: amesh status; replace it, and lose its key for ever, with: amesh init --force",
+    hint:
+      "see it with: amesh status; replace it, and lose its key for ever, with: amesh init --force --name NAME",
   });
 }
 
@@ -121,10 +122,21 @@ async function commit(
     }
     throw new AmeshError("ERR_IDENTITY_EXISTS", `cannot create an identity: "${layout.identity}" exists`);
   } catch (error) {
-    // The rename may have been made though its fsync failed: a key that identity.json names is never removed.
-    const named = await findIdentity(layout).catch(() => null);
-    if (named === null || !equalBytes(named.publicKey, signer.publicKey)) await key.discard().catch(() => {});
+    if (await isUnnamed(signer.publicKey, layout)) await key.discard().catch(() => {});
     throw error;
+  }
+}
+
+/**
+ * Whether identity.json surely does not name this key. The rename may have been made though its fsync failed, and what
+ * cannot be read may name it: such a key stays.
+ */
+async function isUnnamed(publicKey: Bytes, layout: Layout): Promise<boolean> {
+  try {
+    const named = await findIdentity(layout);
+    return named === null || !equalBytes(named.publicKey, publicKey);
+  } catch {
+    return false;
   }
 }
 

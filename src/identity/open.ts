@@ -1,4 +1,5 @@
 /** Opening the key of this machine's identity, whatever its tier. */
+import { AmeshError } from "../errors.ts";
 import type { Identity } from "../formats/identity_file.ts";
 import type { Signer } from "../keystore/keystore.ts";
 import { loadTier } from "../keystore/select.ts";
@@ -25,6 +26,23 @@ export async function openIdentity(
   background: boolean,
 ): Promise<OpenedIdentity> {
   const identity = await loadIdentity(layout);
+  try {
+    return await openLoaded(identity, layout, warn, background);
+  } catch (error) {
+    // Replaced between reading identity.json and reading its key: the new one is the one that was asked for.
+    if (!(error instanceof AmeshError) || error.code !== "ERR_CORRUPT") throw error;
+    const current = await loadIdentity(layout);
+    if (current.fields.deviceId === identity.fields.deviceId) throw error;
+    return await openLoaded(current, layout, warn, background);
+  }
+}
+
+async function openLoaded(
+  identity: Identity,
+  layout: Layout,
+  warn: (message: string) => void,
+  background: boolean,
+): Promise<OpenedIdentity> {
   const tier = await loadTier(identity.fields.storageBackend);
   const passphrases = new Passphrases(layout, identity.fields.passphrase, warn);
   try {

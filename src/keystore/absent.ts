@@ -16,6 +16,7 @@ export function absentTier(name: TierName): Tier {
     probe: () => Promise.resolve({ available: false, cause: CAUSE, remedy: REMEDY }),
     generate: refuse,
     open: refuse,
+    inspect: refuse,
     delete: refuse,
   };
 }

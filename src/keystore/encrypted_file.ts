@@ -31,11 +31,13 @@ import { availableMemory } from "../platform/memory.ts";
 import { joinPath, type Layout } from "../platform/paths.ts";
 import type { NewKey, Signer, Tier, TierContext } from "./keystore.ts";
 
+/** The tier; its contract is `Tier`'s. */
 export const encryptedFileTier: Tier = {
   name: "encrypted-file",
   probe: () => Promise.resolve({ available: true }),
   generate,
   open,
+  inspect: (context, identity) => Promise.resolve(void loadFor(context.layout, identity)),
   delete: ({ layout }, { fields }) => {
     removeFile(keyPath(layout, fields.deviceId));
     return Promise.resolve();
@@ -122,14 +124,19 @@ async function decrypt(file: EncryptedKey, aesKey: Bytes, path: string): Promise
   }
 }
 
-async function open(context: TierContext, identity: Identity, background: boolean): Promise<Signer> {
-  const { layout, passphrases } = context;
-  const path = keyPath(layout, identity.fields.deviceId);
+function loadFor(layout: Layout, { fields, publicKey }: Identity): { file: EncryptedKey; path: string } {
+  const path = keyPath(layout, fields.deviceId);
   checkDirectory(layout.keys);
   const file = load(path);
-  if (!equalBytes(file.publicKey, identity.publicKey)) {
+  if (!equalBytes(file.publicKey, publicKey)) {
     throw new AmeshError("ERR_CORRUPT", `cannot open the key: "${path}" belongs to another identity`);
   }
+  return { file, path };
+}
+
+async function open(context: TierContext, identity: Identity, background: boolean): Promise<Signer> {
+  const { layout, passphrases } = context;
+  const { file, path } = loadFor(layout, identity);
   requireMemory(file.argon2Params.m);
   const key = unlock(file, path, passphrases, background);
   // A wrong passphrase is told when the key is asked for; until then nobody waits for this promise.
@@ -147,17 +154,15 @@ async function unlock(
   for (const { source, bytes } of passphrases.candidates()) {
     // amesh 0.7 trimmed what it read from a file, so its keys may have been made with the shorter form.
     const trimmed = file.version === "2.0.0" ? trimmedForm(bytes) : null;
-    for (const form of trimmed === null ? [bytes] : [bytes, trimmed]) {
-      const input = { passphrase: form, salt: file.salt, params: file.argon2Params };
-      const aesKey = await stretchPassphrase(input, background);
-      try {
-        const key = await decrypt(file, aesKey, path);
+    try {
+      for (const form of trimmed === null ? [bytes] : [bytes, trimmed]) {
+        const key = await tryPassphrase(file, path, form, background);
         if (key === null) continue;
         passphrases.opened(source, form);
         return key;
-      } finally {
-        wipe(aesKey, form);
       }
+    } finally {
+      wipe(bytes, trimmed ?? undefined);
     }
   }
   throw new AmeshError(
@@ -167,6 +172,23 @@ async function unlock(
       hint: "run: amesh doctor, to see where the passphrase comes from",
     },
   );
+}
+
+async function tryPassphrase(
+  file: EncryptedKey,
+  path: string,
+  passphrase: Bytes,
+  background: boolean,
+): Promise<CryptoKey | null> {
+  const aesKey = await stretchPassphrase(
+    { passphrase, salt: file.salt, params: file.argon2Params },
+    background,
+  );
+  try {
+    return await decrypt(file, aesKey, path);
+  } finally {
+    wipe(aesKey);
+  }
 }
 
 function requireMemory(kib: number): void {

@@ -62,6 +62,12 @@ export interface Tier {
    *   `ERR_UNSAFE_PERMISSIONS`, `ERR_SYSTEM`.
    */
   open(context: TierContext, identity: Identity, background: boolean): Promise<Signer>;
+  /**
+   * Looks whether the key of an identity is there, as far as that shows without unlocking it.
+   *
+   * @throws {AmeshError} what `open` would, except for passphrases.
+   */
+  inspect(context: TierContext, identity: Identity): Promise<void>;
   /** Destroys the key of an identity; none being there is no error. */
   delete(context: TierContext, identity: Identity): Promise<void>;
 }

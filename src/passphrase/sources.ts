@@ -5,8 +5,8 @@
  *
  * A source that the operator named is the only one that is tried: it is never skipped in silence.
  */
-import { type Bytes, encodeHex, equalBytes, utf8, wipe } from "../bytes.ts";
-import { AmeshError, systemError } from "../errors.ts";
+import { type Bytes, equalBytes, utf8, wipe } from "../bytes.ts";
+import { AmeshError, errorText } from "../errors.ts";
 import {
   findInfo,
   formatMode,
@@ -23,6 +23,7 @@ import { absolutePath, joinPath, type Layout, shellQuote } from "../platform/pat
 export const MAX_PASSPHRASE_BYTES = 4096;
 /** Random bytes of a generated passphrase; it is written as hex. */
 const GENERATED_BYTES = 32;
+const HEX_DIGITS = utf8("0123456789abcdef");
 
 const VARIABLE = "AUTH_MESH_PASSPHRASE";
 const FILE_VARIABLE = "AMESH_PASSPHRASE_FILE";
@@ -72,8 +73,8 @@ export function findSources(layout: Layout, hasLegacyField: boolean): Passphrase
   if (named) return [{ kind: "named-file", path: absolutePath(named) }];
   const credentials = host.env("CREDENTIALS_DIRECTORY");
   if (credentials) {
-    const path = joinPath(credentials, CREDENTIAL);
-    if (findInfo(path) !== null) return [{ kind: "credential", path }];
+    const source = { kind: "credential", path: joinPath(credentials, CREDENTIAL) } as const;
+    if (exists(source)) return [source];
   }
   const found: PassphraseSource[] = [];
   if (findInfo(layout.passphrase) !== null) found.push({ kind: "default-file", path: layout.passphrase });
@@ -81,10 +82,34 @@ export function findSources(layout: Layout, hasLegacyField: boolean): Passphrase
   return found;
 }
 
+/** @throws {AmeshError} `ERR_UNLOCK_FAILED` when that cannot be told: it may be there, so it is not skipped. */
+function exists(source: PassphraseSource & { path: string }): boolean {
+  try {
+    return findInfo(source.path) !== null;
+  } catch (error) {
+    throw unreadable(source, error);
+  }
+}
+
+/**
+ * What keeps a source from being used, as far as that shows without reading it.
+ *
+ * @returns a predicate, or `null`.
+ */
+export function findSourceProblem(source: PassphraseSource): string | null {
+  if (source.kind === "environment" || source.kind === "legacy-field") return null;
+  try {
+    const { kind, size } = host.stat(source.path);
+    if (kind === "directory") return "is a directory";
+    return kind === "file" && (size === 0 || size > MAX_FILE_BYTES) ? "does not have 1 to 4096 bytes" : null;
+  } catch (error) {
+    return `cannot be used: ${errorText(error)}`;
+  }
+}
+
 /** The passphrases of one command. Dispose of it to wipe what it still holds. */
 export class Passphrases implements Disposable {
   #legacy: Bytes | undefined;
-  /** Where the passphrase that opened the key came from, and its bytes; set by {@linkcode opened}. */
   #opened: Passphrase | undefined;
   #new: NewPassphrase | undefined;
 
@@ -116,21 +141,19 @@ export class Passphrases implements Disposable {
       });
     }
     for (const source of sources) {
-      const bytes = this.#read(source);
-      try {
-        yield { source, bytes };
-      } finally {
-        wipe(bytes);
-      }
+      yield { source, bytes: this.#read(source) };
     }
   }
 
-  /** Remembers which passphrase opened the key; copies the bytes. */
+  /** Remembers which passphrase opened the key; copies the bytes only where they are to be moved. */
   opened(source: PassphraseSource, bytes: Bytes): void {
-    this.#opened = { source, bytes: Uint8Array.from(bytes) };
+    this.#opened = {
+      source,
+      bytes: source.kind === "legacy-field" ? Uint8Array.from(bytes) : new Uint8Array(0),
+    };
   }
 
-  /** What {@linkcode opened} was told last. */
+  /** What {@linkcode opened} was told last; the bytes only of a legacy field. */
   get openedBy(): Passphrase | undefined {
     return this.#opened;
   }
@@ -149,7 +172,7 @@ export class Passphrases implements Disposable {
   #findOrGenerate(): NewPassphrase {
     const [source] = findSources(this.layout, this.#legacy !== undefined);
     if (source === undefined) return this.#generate({ kind: "default-file", path: this.layout.passphrase });
-    if (source.kind === "named-file" && findInfo(source.path) === null) return this.#generate(source);
+    if (source.kind === "named-file" && !exists(source)) return this.#generate(source);
     const bytes = this.#read(source);
     // A new identity has no passphrase field, so what the old one held goes where it belongs.
     if (source.kind === "legacy-field") {
@@ -170,7 +193,11 @@ export class Passphrases implements Disposable {
 
   #generate(source: PassphraseSource & { path: string }): NewPassphrase {
     const random = crypto.getRandomValues(new Uint8Array(GENERATED_BYTES));
-    const bytes = utf8(encodeHex(random));
+    // Not through a string, which could not be wiped.
+    const bytes = new Uint8Array(2 * GENERATED_BYTES);
+    random.forEach((byte, i) =>
+      bytes.set([HEX_DIGITS[byte >> 4] as number, HEX_DIGITS[byte & 15] as number], 2 * i)
+    );
     wipe(random);
     return this.#toBeWritten(source, bytes);
   }
@@ -209,18 +236,20 @@ export class Passphrases implements Disposable {
   }
 }
 
+const TOO_LONG = `it is longer than ${MAX_PASSPHRASE_BYTES} bytes, or no regular file`;
 /** Room for the longest passphrase and its newline. */
 const MAX_FILE_BYTES = MAX_PASSPHRASE_BYTES + 2;
 
 /**
- * Writes a passphrase file: the bytes and a newline, mode 0400, never over an existing one.
+ * Writes a passphrase file: the bytes and a newline (none after a `\r`, with which it would be taken for the end
+ * of the line), mode 0400, never over an existing one.
  *
  * @throws {AmeshError} `ERR_UNLOCK_FAILED` when there is one already; `ERR_SYSTEM`.
  */
 export function writePassphraseFile(path: string, bytes: Bytes): void {
-  const content = new Uint8Array(bytes.length + 1);
+  const newline = bytes.at(-1) === 0x0d ? 0 : 1;
+  const content = new Uint8Array(bytes.length + newline).fill(0x0a);
   content.set(bytes);
-  content[bytes.length] = 0x0a;
   try {
     if (!writeFileAtomic(path, content, PASSPHRASE_MODE, "refuse")) {
       throw new AmeshError("ERR_UNLOCK_FAILED", `cannot write passphrase file "${path}": it exists already`, {
@@ -243,8 +272,9 @@ function readOwnFile(path: string): Bytes {
 }
 
 function unreadable(source: PassphraseSource, error: unknown): AmeshError {
-  const { message } = systemError("read it", error);
-  const reason = message.slice(message.lastIndexOf(": ") + 2);
+  const isTooLarge = error instanceof AmeshError && error.code === "ERR_CORRUPT";
+  const cause = error instanceof AmeshError ? error.cause ?? error : error;
+  const reason = isTooLarge ? TOO_LONG : errorText(cause);
   return new AmeshError(
     "ERR_UNLOCK_FAILED",
     `cannot use the passphrase of ${describeSource(source)}: ${reason}`,
@@ -260,7 +290,7 @@ function requireLength(bytes: Bytes, name: string): Bytes {
   wipe(bytes);
   throw new AmeshError(
     "ERR_UNLOCK_FAILED",
-    `cannot use the passphrase of ${name}: it is ${bytes.length === 0 ? "empty" : "longer than 4096 bytes"}`,
+    `cannot use the passphrase of ${name}: ${bytes.length === 0 ? "it is empty" : TOO_LONG}`,
     { hint: "a passphrase has 1 to 4096 bytes" },
   );
 }

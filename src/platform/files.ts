@@ -37,10 +37,11 @@ export function findProblem(path: string, info: FileInfo, mode: number): FilePro
   if (info.mode === null) return null;
   const euid = host.euid();
   if (info.uid !== euid && info.uid !== 0) {
-    return {
-      problem: `belongs to user ${info.uid}, not to user ${euid}`,
-      repair: `run amesh as that user, or run: chown ${euid} ${quoted}`,
-    };
+    // Root must not be told to take a user's files away.
+    const repair = euid === 0
+      ? `run amesh as that user: sudo -u "#${info.uid}" amesh`
+      : `run: sudo chown ${euid} ${quoted}`;
+    return { problem: `belongs to user ${info.uid}, not to user ${euid}`, repair };
   }
   const groupAllowed = host.env("AMESH_ALLOW_GROUP_READ") === "1";
   const excess = info.mode & (groupAllowed ? 0o007 : 0o077);
@@ -64,6 +65,16 @@ export function findInfo(path: string): FileInfo | null {
   } catch (error) {
     if (errnoOf(error) === "ENOENT") return null;
     throw systemError(`look at "${path}"`, error);
+  }
+}
+
+/** stat(2), which follows links; `null` when there is nothing or it cannot be seen. */
+export function findTarget(path: string): FileInfo | null {
+  try {
+    return host.stat(path);
+  } catch (error) {
+    if (errnoOf(error) === undefined && !(error instanceof Error && error.name === "NotCapable")) throw error;
+    return null;
   }
 }
 
@@ -227,13 +238,21 @@ function throughTemporary(
  */
 export function writeOutputFile(path: string, bytes: Uint8Array): void {
   const info = findInfo(path);
-  if (info === null || info.kind === "file") {
+  if (info !== null && info.kind !== "file") return writeThrough(path, bytes);
+  try {
     throughTemporary(path, bytes, null, (temporary) => {
       host.rename(temporary, path);
       return true;
     });
-    return;
+  } catch (error) {
+    // A writable file in a directory that is not, or one that is mounted by itself, can only be written in place.
+    const errno = error instanceof AmeshError ? errnoOf(error.cause) : undefined;
+    if (info === null || !["EACCES", "EBUSY", "EROFS"].includes(errno ?? "")) throw error;
+    writeThrough(path, bytes);
   }
+}
+
+function writeThrough(path: string, bytes: Uint8Array): void {
   try {
     using file = host.open(path, "truncate");
     writeAll(file, bytes);
@@ -243,10 +262,14 @@ export function writeOutputFile(path: string, bytes: Uint8Array): void {
 }
 
 const RANDOM_NAME_BYTES = 8;
+/** File names have 255 bytes, characters up to four. */
+const NAME_MAX_CHARACTERS = 50;
 
 /** `.NAME.<16 hex digits>.tmp`: what {@linkcode writeFileAtomic} leaves behind when it is killed. */
 export function temporaryName(name: string): string {
-  return `.${name}.${encodeHex(crypto.getRandomValues(new Uint8Array(RANDOM_NAME_BYTES)))}.tmp`;
+  return `.${name.slice(0, NAME_MAX_CHARACTERS)}.${
+    encodeHex(crypto.getRandomValues(new Uint8Array(RANDOM_NAME_BYTES)))
+  }.tmp`;
 }
 
 /** Gives the file its name unless the name is taken. */
@@ -266,7 +289,7 @@ function linkOrRename(temporary: string, path: string): boolean {
 }
 
 /** Gives a file just created the bits that the umask took away. */
-function completeMode(path: string, info: FileInfo, mode: number): void {
+export function completeMode(path: string, info: FileInfo, mode: number): void {
   if (info.mode !== null && (info.mode & 0o777) !== mode) host.chmod(path, mode);
 }
 
@@ -291,13 +314,14 @@ function removeIfThere(path: string): void {
   }
 }
 
-/** fsync(2) of a directory; some file systems and Windows have none. */
+/** fsync(2) of a directory, where there is one: not on Windows and some file systems. */
 export function syncDirectory(path: string): void {
   if (host.os === "windows") return;
-  using directory = host.open(path, "read");
   try {
+    using directory = host.open(path, "read");
     directory.sync();
   } catch (error) {
-    if (!["EINVAL", "EBADF", "EOPNOTSUPP", "ENOTSUP"].includes(errnoOf(error) ?? "")) throw error;
+    // A directory that we may write and not read cannot be synced, which is no reason to fail.
+    if (!["EACCES", "EINVAL", "EBADF", "EOPNOTSUPP", "ENOTSUP"].includes(errnoOf(error) ?? "")) throw error;
   }
 }

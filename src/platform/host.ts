@@ -18,8 +18,6 @@ export interface FileInfo {
   readonly mode: number | null;
   /** Owner; `null` on Windows. */
   readonly uid: number | null;
-  /** Group; `null` on Windows. */
-  readonly gid: number | null;
   /** Size in bytes. */
   readonly size: number;
   readonly dev: number;
@@ -51,8 +49,9 @@ export interface Host {
   /** Command line without the program's name. */
   readonly args: readonly string[];
   readonly stdin: FileHandle;
-  readonly stdout: FileHandle;
   readonly stderr: FileHandle;
+  /** Writes all of it to standard output. */
+  writeStdout(bytes: Uint8Array): Promise<void>;
   /** `undefined` when not set. */
   env(name: string): string | undefined;
   unsetEnv(name: string): void;

@@ -1,4 +1,5 @@
 /** The host on Deno, by Deno's own calls: loading `node:` modules would double the time to the first byte. */
+import { errnoOf } from "../errors.ts";
 import type { FileHandle, FileInfo, Host, OsName } from "./host.ts";
 
 function info(stat: Deno.FileInfo): FileInfo {
@@ -6,7 +7,6 @@ function info(stat: Deno.FileInfo): FileInfo {
     kind: stat.isFile ? "file" : stat.isDirectory ? "directory" : stat.isSymlink ? "symlink" : "other",
     mode: stat.mode === null ? null : stat.mode & 0o7777,
     uid: stat.uid,
-    gid: stat.gid,
     size: stat.size,
     dev: stat.dev,
     ino: stat.ino ?? 0,
@@ -32,12 +32,13 @@ function stream(
     read: (buffer) => calls.readSync?.(buffer) ?? 0,
     write: (bytes) => calls.writeSync?.(bytes) ?? 0,
     sync: () => {},
-    info: () => ({ kind: "other", mode: null, uid: null, gid: null, size: 0, dev: 0, ino: 0 }),
+    info: () => ({ kind: "other", mode: null, uid: null, size: 0, dev: 0, ino: 0 }),
     close: () => {},
     [Symbol.dispose]: () => {},
   };
 }
 
+/** The host on Deno. */
 export const denoHost: Host = {
   runtime: "deno",
   get os() {
@@ -53,13 +54,25 @@ export const denoHost: Host = {
     return Deno.args;
   },
   stdin: stream({ readSync: (buffer) => Deno.stdin.readSync(buffer) }),
-  stdout: stream({ writeSync: (bytes) => Deno.stdout.writeSync(bytes) }),
   stderr: stream({ writeSync: (bytes) => Deno.stderr.writeSync(bytes) }),
+  writeStdout: async (bytes) => {
+    for (let written = 0; written < bytes.length;) {
+      written += await Deno.stdout.write(bytes.subarray(written));
+    }
+  },
   env: (name) => Deno.env.get(name),
   unsetEnv: (name) => Deno.env.delete(name),
   euid: () => Deno.uid(),
   cwd: () => Deno.cwd(),
-  accountHome: async () => (await import("node:os")).userInfo().homedir || null,
+  accountHome: async () => {
+    const { userInfo } = await import("node:os");
+    try {
+      return userInfo().homedir || null;
+    } catch (error) {
+      if (errnoOf(error) !== undefined) return null;
+      throw error;
+    }
+  },
   setExitCode: (code) => {
     Deno.exitCode = code;
   },
@@ -80,6 +93,10 @@ export const denoHost: Host = {
   chmod: (path, mode) => Deno.chmodSync(path, mode),
   rename: (from, to) => Deno.renameSync(from, to),
   link: (existing, name) => Deno.linkSync(existing, name),
-  unlink: (path) => Deno.removeSync(path),
+  unlink: (path) => {
+    // Deno.removeSync() also takes an empty directory.
+    if (Deno.lstatSync(path).isDirectory) throw Object.assign(new Error("a directory"), { code: "EISDIR" });
+    Deno.removeSync(path);
+  },
   readDir: (path) => [...Deno.readDirSync(path)].map((entry) => entry.name),
 };

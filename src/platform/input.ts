@@ -16,19 +16,36 @@ export interface Input {
   readonly info: FileInfo | null;
 }
 
+/** Whether a name means standard input. */
+export function isStandardInput(path: string): boolean {
+  return path === "-" || path === "/dev/stdin" || path === "/dev/fd/0" || path === "/proc/self/fd/0";
+}
+
 /** @param path a path, or `-` for standard input. @throws {AmeshError} `ERR_SYSTEM`. */
 export function openInput(path: string): Input {
-  if (path === "-" || path === "/dev/stdin" || path === "/dev/fd/0") {
+  if (isStandardInput(path)) {
     return { name: "standard input", handle: host.stdin, info: null };
   }
   try {
-    if (/^\/(?:dev|proc|sys)\//.test(path)) return { name: path, handle: openSystemFile(path), info: null };
-    const handle = host.open(path, "read");
+    const handle = openPermitted(path);
     const info = handle.info();
-    if (info.kind === "directory") throw Object.assign(new Error("directory"), { code: "EISDIR" });
-    return { name: path, handle, info: info.kind === "file" ? info : null };
+    if (info.kind === "directory") {
+      handle.close();
+      throw Object.assign(new Error("directory"), { code: "EISDIR" });
+    }
+    return { name: `"${path}"`, handle, info: info.kind === "file" ? info : null };
   } catch (error) {
     throw systemError(`read "${path}"`, error);
+  }
+}
+
+/** Deno keeps /dev, /proc and /sys from programs that lack some permission, whatever leads there. */
+function openPermitted(path: string): FileHandle {
+  try {
+    return host.open(path, "read");
+  } catch (error) {
+    if (!(error instanceof Error) || error.name !== "NotCapable") throw error;
+    return openSystemFile(path);
   }
 }
 
@@ -64,6 +81,6 @@ export function readSmallInput(path: string, maximum: number): { bytes: Bytes; i
   try {
     return { bytes: readToEnd(opened, path, maximum), info };
   } catch (error) {
-    throw systemError(`read "${name}"`, error);
+    throw systemError(`read ${name}`, error);
   }
 }

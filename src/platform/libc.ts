@@ -6,7 +6,7 @@
 import { FfiLoadError, library } from "../ffi/ffi.ts";
 import { type Bytes, utf8 } from "../bytes.ts";
 import { errnoOf } from "../errors.ts";
-import { type FileHandle, host } from "./host.ts";
+import { type FileHandle, type FileInfo, host } from "./host.ts";
 
 const LINUX_DIRECTORIES = {
   x64: ["/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/usr/lib", "/lib"],
@@ -24,6 +24,7 @@ const libc = library(paths, {
   open: { parameters: ["buffer", "i32"], result: "i32" },
   prctl: { parameters: ["i32", "size", "size", "size", "size"], result: "i32" },
   read: { parameters: ["i32", "buffer", "size"], result: "size" },
+  statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
   strlen: { parameters: ["address"], result: "size" },
   unsetenv: { parameters: ["buffer"], result: "i32" },
   __errno_location: { parameters: [], result: "address" },
@@ -88,14 +89,23 @@ const ERRNO: Readonly<Record<"linux" | "darwin", Readonly<Record<number, string>
   },
 };
 
-/** The errno of the call just made, as an Error with `code`. */
-function lastError(call: string): Error {
+/**
+ * Calls a function that reports failure by a negative result.
+ *
+ * errno is bound before the call: binding opens libraries, and a library that is not there would overwrite it.
+ *
+ * @throws {Error} with `code`.
+ */
+function checked<T extends number | bigint>(name: string, call: () => T): T {
   const os = host.os === "darwin" ? "darwin" : "linux";
   const location = os === "darwin" ? libc.__error() : libc.__errno_location();
   const value = new Uint8Array(4);
   libc.memcpy(value, location, 4n);
-  const number = new DataView(value.buffer).getInt32(0, true);
-  return Object.assign(new Error(`${call}: errno ${number}`), { code: ERRNO[os][number] ?? "EIO" });
+  const result = call();
+  if (result >= 0) return result;
+  libc.memcpy(value, location, 4n);
+  const errno = new DataView(value.buffer).getInt32(0, true);
+  throw Object.assign(new Error(`${name}: errno ${errno}`), { code: ERRNO[os][errno] ?? "EIO" });
 }
 
 const O_RDWR = 2;
@@ -114,13 +124,15 @@ export function lockFile(path: string): Disposable | "busy" {
   const flags = host.os === "darwin"
     ? O_RDWR | O_NOFOLLOW.darwin | O_CLOEXEC.darwin
     : O_RDWR | O_NOFOLLOW.linux[host.arch] | O_CLOEXEC.linux;
-  const fd = libc.open(cString(path), flags);
-  if (fd < 0) throw lastError("open");
-  if (libc.flock(fd, LOCK_EX_NB) === 0) return { [Symbol.dispose]: () => void libc.close(fd) };
-  const error = lastError("flock");
-  libc.close(fd);
-  if (errnoOf(error) === "EAGAIN") return "busy";
-  throw error;
+  const fd = checked("open", () => libc.open(cString(path), flags));
+  try {
+    checked("flock", () => libc.flock(fd, LOCK_EX_NB));
+    return { [Symbol.dispose]: () => void libc.close(fd) };
+  } catch (error) {
+    libc.close(fd);
+    if (errnoOf(error) === "EAGAIN") return "busy";
+    throw error;
+  }
 }
 
 /** Whether a variable is set and not empty, without taking a copy of its value. */
@@ -174,7 +186,13 @@ function withoutLibc<T>(call: () => T, otherwise: () => T): T {
 
 /** Whether a process of this machine has the number `pid`, whoever owns it. @throws {FfiLoadError} no libc. */
 export function processExists(pid: number): boolean {
-  return libc.kill(pid, 0) === 0 || errnoOf(lastError("kill")) !== "ESRCH";
+  try {
+    checked("kill", () => libc.kill(pid, 0));
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+    return errnoOf(error) !== "ESRCH";
+  }
 }
 
 const PR_SET_DUMPABLE = 4;
@@ -197,21 +215,53 @@ export function forbidInspection(): boolean {
  * @throws {Error} with `code`.
  */
 export function openSystemFile(path: string): FileHandle {
-  const fd = libc.open(cString(path), host.os === "darwin" ? O_CLOEXEC.darwin : O_CLOEXEC.linux);
-  if (fd < 0) throw lastError("open");
+  const flags = host.os === "darwin" ? O_CLOEXEC.darwin : O_CLOEXEC.linux;
+  const fd = checked("open", () => libc.open(cString(path), flags));
   const close = () => void libc.close(fd);
   return {
     read: (buffer) => {
-      const count = BigInt.asIntN(64, libc.read(fd, buffer, BigInt(buffer.length)));
-      if (count < 0n) throw lastError("read");
-      return Number(count);
+      const length = BigInt(buffer.length);
+      return Number(checked("read", () => BigInt.asIntN(64, libc.read(fd, buffer, length))));
     },
     write: () => {
       throw new TypeError("opened for reading");
     },
     sync: () => {},
-    info: () => ({ kind: "other", mode: null, uid: null, gid: null, size: 0, dev: 0, ino: 0 }),
+    info: () => descriptorInfo(fd),
     close,
     [Symbol.dispose]: close,
+  };
+}
+
+const AT_EMPTY_PATH = 0x1000;
+const STATX_BASIC_STATS = 0x7ff;
+const KINDS: Readonly<Record<number, FileInfo["kind"]>> = {
+  0o04: "directory",
+  0o10: "file",
+  0o12: "symlink",
+};
+
+/** statx(2), whose structure is the same on every processor (linux/stat.h); `other` where there is none. */
+function descriptorInfo(fd: number): FileInfo {
+  const buffer = new Uint8Array(256);
+  const known = host.os === "linux" && withoutLibc(
+    () => libc.statx(fd, cString(""), AT_EMPTY_PATH, STATX_BASIC_STATS, buffer) === 0,
+    () => false,
+  );
+  if (!known) return { kind: "other", mode: null, uid: null, size: 0, dev: 0, ino: 0 };
+  const view = new DataView(buffer.buffer);
+  const [mode, major, minor] = [
+    view.getUint16(28, true),
+    view.getUint32(136, true),
+    view.getUint32(140, true),
+  ];
+  return {
+    kind: KINDS[mode >>> 12] ?? "other",
+    mode: mode & 0o7777,
+    uid: view.getUint32(20, true),
+    size: Number(view.getBigUint64(40, true)),
+    // As makedev(3) puts the two together, for the numbers that Linux hands out.
+    dev: (minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12),
+    ino: Number(view.getBigUint64(32, true)),
   };
 }

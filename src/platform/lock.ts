@@ -2,12 +2,13 @@
  * One lock per amesh directory: flock(2) on `.lock`, released by the death of its holder.
  *
  * Where there is no flock (some network file systems, Windows, no libc) a file `.lock.owner` that only one can
- * create stands in for it, with the owner's process, boot and machine, so that a dead owner's file is recognised.
+ * create stands in for it, with the owner's process, PID namespace, boot and machine, so that a dead owner's file is recognised.
  */
 import { utf8 } from "../bytes.ts";
 import { AmeshError, errnoOf, systemError } from "../errors.ts";
 import { FfiLoadError } from "../ffi/ffi.ts";
 import {
+  completeMode,
   FILE_MODE,
   findInfo,
   readPrivateFile,
@@ -15,9 +16,8 @@ import {
   requireSafe,
   temporaryName,
   writeAll,
-  writeFileAtomic,
 } from "./files.ts";
-import { host } from "./host.ts";
+import { type FileHandle, type FileInfo, host } from "./host.ts";
 import { lockFile, openSystemFile, processExists } from "./libc.ts";
 import { baseName, joinPath, parentPath } from "./paths.ts";
 
@@ -31,10 +31,9 @@ const OWNER_MAX_BYTES = 1024;
  * @throws {AmeshError} `ERR_BUSY` when another amesh holds it; `ERR_UNSAFE_PERMISSIONS`; `ERR_SYSTEM`.
  */
 export function acquireLock(path: string): Disposable {
-  const info = findInfo(path);
-  if (info === null) writeFileAtomic(path, new Uint8Array(0), FILE_MODE, "refuse");
-  else requireSafe(path, info, FILE_MODE);
   try {
+    const info = findInfo(path) ?? createEmpty(path);
+    requireSafe(path, info, FILE_MODE);
     const lock = lockFile(path);
     if (lock === "busy") throw busy(path);
     return lock;
@@ -46,6 +45,17 @@ export function acquireLock(path: string): Disposable {
   }
 }
 
+/** By O_EXCL and under its own name: a file that was renamed into place could replace one that is locked already. */
+function createEmpty(path: string): FileInfo {
+  try {
+    using file = host.open(path, "create", FILE_MODE);
+    completeMode(path, file.info(), FILE_MODE);
+  } catch (error) {
+    if (errnoOf(error) !== "EEXIST") throw error;
+  }
+  return host.lstat(path);
+}
+
 function busy(path: string, hint = "try again when it has ended"): AmeshError {
   return new AmeshError("ERR_BUSY", `cannot change "${parentPath(path)}": another amesh is changing it`, {
     hint,
@@ -53,7 +63,7 @@ function busy(path: string, hint = "try again when it has ended"): AmeshError {
 }
 
 function acquireOwnerFile(path: string): Disposable {
-  const mine = `${host.pid} ${bootId()} ${machineId()}\n`;
+  const mine = `${host.pid} ${pidNamespace()} ${bootId()} ${machineId()}\n`;
   for (let attempt = 0; attempt < 3; attempt++) {
     if (createOwnerFile(path, mine)) return { [Symbol.dispose]: () => void removeFile(path) };
     const owner = readPrivateFile(path, OWNER_MAX_BYTES);
@@ -68,8 +78,14 @@ function acquireOwnerFile(path: string): Disposable {
 function createOwnerFile(path: string, text: string): boolean {
   try {
     using file = host.open(path, "create", FILE_MODE);
-    writeAll(file, utf8(text));
-    file.sync();
+    try {
+      writeAll(file, utf8(text));
+      file.sync();
+    } catch (error) {
+      // A file without its owner's name could never be recognised as dead.
+      host.unlink(path);
+      throw error;
+    }
     return true;
   } catch (error) {
     if (errnoOf(error) === "EEXIST") return false;
@@ -77,11 +93,12 @@ function createOwnerFile(path: string, text: string): boolean {
   }
 }
 
+/** Only what can be known for sure: a process of another container or machine cannot be looked at. */
 function isDead(owner: string): boolean {
-  const [pid, boot, machine] = owner.trim().split(" ");
-  // Another machine's process cannot be looked at, and an unfinished line is an owner that is just starting.
-  if (!pid || !/^\d+$/.test(pid) || boot === undefined || machine !== machineId()) return false;
-  if (boot !== bootId()) return true;
+  const [pid, namespace, boot, machine] = owner.trim().split(" ");
+  if (!pid || !/^\d+$/.test(pid) || machine === undefined || machine !== machineId()) return false;
+  if (boot !== bootId()) return machine !== UNKNOWN;
+  if (namespace !== pidNamespace()) return false;
   try {
     return !processExists(Number(pid));
   } catch (error) {
@@ -95,26 +112,35 @@ function removeDeadOwner(path: string, dead: string): void {
   const aside = joinPath(parentPath(path), temporaryName(baseName(path)));
   try {
     host.rename(path, aside);
+    const moved = readPrivateFile(aside, OWNER_MAX_BYTES);
+    if (moved !== null && new TextDecoder().decode(moved) !== dead) host.link(aside, path);
   } catch (error) {
-    if (errnoOf(error) === "ENOENT") return;
-    throw systemError(`remove "${path}"`, error);
+    if (!["ENOENT", "EEXIST"].includes(errnoOf(error) ?? "")) throw systemError(`remove "${path}"`, error);
   }
-  const moved = readPrivateFile(aside, OWNER_MAX_BYTES);
-  if (moved !== null && new TextDecoder().decode(moved) !== dead) host.link(aside, path);
   removeFile(aside);
 }
+
+const UNKNOWN = "-";
 
 const bootId = () => readFirstLine("/proc/sys/kernel/random/boot_id");
 const machineId = () => readFirstLine("/etc/machine-id");
 
-/** `-` where the system has no such file. */
+const pidNamespace = () => fromSystemFile("/proc/self/ns/pid", (file) => String(file.info().ino));
+
 function readFirstLine(path: string): string {
+  return fromSystemFile(path, (file) => {
+    const buffer = new Uint8Array(128);
+    return new TextDecoder().decode(buffer.subarray(0, file.read(buffer))).trim();
+  });
+}
+
+/** `-` where the system has no such file. */
+function fromSystemFile(path: string, take: (file: FileHandle) => string): string {
   try {
     using file = openSystemFile(path);
-    const buffer = new Uint8Array(128);
-    return new TextDecoder().decode(buffer.subarray(0, file.read(buffer))).trim() || "-";
+    return take(file) || UNKNOWN;
   } catch (error) {
-    if (error instanceof FfiLoadError || errnoOf(error) !== undefined) return "-";
+    if (error instanceof FfiLoadError || errnoOf(error) !== undefined) return UNKNOWN;
     throw error;
   }
 }

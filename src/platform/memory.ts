@@ -29,29 +29,41 @@ export function parseMeminfo(text: string | null): number | null {
 }
 
 /**
- * What the memory cgroup of this process leaves: its limit less the memory that cannot be reclaimed.
+ * What the memory cgroup of this process and those above it leave: limit less the memory that cannot be reclaimed.
  *
  * @param membership `/proc/self/cgroup`: lines `0::/path` (v2) or `N:memory:/path` (v1).
  * @param readFile text of a file or `null`.
- * @returns bytes, or `null` without a limit.
+ * @returns bytes, the least of them, or `null` without a limit.
  */
 export function cgroupHeadroom(
   membership: string | null,
   readFile: (path: string) => string | null,
 ): number | null {
+  let least: number | null = null;
   for (const line of (membership ?? "").split("\n")) {
     const [, controllers, path] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
     if (path === undefined || (controllers !== "" && controllers !== "memory")) continue;
     const version = controllers === "" ? V2 : V1;
     // In a container the mount point is the container's own group, whatever the path says.
-    for (const directory of [`${version.mount}${path === "/" ? "" : path}`, version.mount]) {
-      const limit = Number.parseInt(readFile(`${directory}/${version.limit}`) ?? "", 10);
-      if (Number.isNaN(limit) || limit >= NO_LIMIT) continue;
-      const used = version.used.exec(readFile(`${directory}/memory.stat`) ?? "");
-      return Math.max(0, limit - Number(used?.[1] ?? 0));
+    for (let group = path.replace(/\/$/, "");; group = group.slice(0, group.lastIndexOf("/"))) {
+      const headroom = groupHeadroom(version, group, readFile);
+      if (headroom !== null) least = Math.min(least ?? headroom, headroom);
+      if (group === "") break;
     }
   }
-  return null;
+  return least;
+}
+
+function groupHeadroom(
+  version: typeof V1 | typeof V2,
+  group: string,
+  readFile: (path: string) => string | null,
+): number | null {
+  const directory = `${version.mount}${group}`;
+  const limit = Number.parseInt(readFile(`${directory}/${version.limit}`) ?? "", 10);
+  if (Number.isNaN(limit) || limit >= NO_LIMIT) return null;
+  const used = version.used.exec(readFile(`${directory}/memory.stat`) ?? "");
+  return Math.max(0, limit - Number(used?.[1] ?? 0));
 }
 
 const V2 = { mount: "/sys/fs/cgroup", limit: "memory.max", used: /^anon (\d+)$/m } as const;

@@ -4,6 +4,7 @@ import { type Audit, auditDirectory, repair } from "../../identity/audit.ts";
 import { detectTiers } from "../../keystore/select.ts";
 import { describeSource, findSources } from "../../passphrase/sources.ts";
 import { host } from "../../platform/host.ts";
+import { forbidInspection } from "../../platform/libc.ts";
 import { ameshLayout, type Layout } from "../../platform/paths.ts";
 import { VERSION } from "../../version.ts";
 import { print, printable, printJson } from "../output.ts";
@@ -15,15 +16,14 @@ export type DoctorFlags = {
 };
 
 /**
- * Ends with 8 or 9 when unsafe files or an unreadable identity remain.
+ * Ends with the exit code of the worst problem that remains and that keeps commands from working.
  *
  * @throws {AmeshError} `ERR_BUSY` with `--fix`; `ERR_SYSTEM`.
  */
 export async function doctor({ fix, json }: DoctorFlags): Promise<void> {
   const layout = await ameshLayout();
-  const first = await auditDirectory(layout);
-  const repaired = fix ? repair(first, layout) : [];
-  const audit = fix ? await auditDirectory(layout) : first;
+  const repairs = fix ? repair(layout) : { done: [], failed: [] };
+  const audit = await auditDirectory(layout);
   const report = {
     version: VERSION,
     system: `${host.os} ${host.arch}`,
@@ -34,11 +34,12 @@ export async function doctor({ fix, json }: DoctorFlags): Promise<void> {
     tiers: (await detectTiers()).map(({ name, availability }) => ({ backend: name, ...availability })),
     passphraseSources: passphraseSources(layout, audit),
     notes: notes(),
-    repaired,
+    repaired: repairs.done,
+    notRepaired: repairs.failed,
     problems: audit.problems.map(({ path, problem, remedy }) => ({ path, problem, remedy })),
   };
-  if (json) printJson(report);
-  else print(formatReport(report));
+  if (json) await printJson(report);
+  else await print(formatReport(report));
   host.setExitCode(Math.max(0, ...audit.problems.map(({ code }) => code === null ? 0 : EXIT_CODES[code])));
 }
 
@@ -58,6 +59,9 @@ function notes(): string[] {
     found.push(
       `running under sudo for ${sudoUser}: the directory is the one that HOME names, whoever owns it`,
     );
+  }
+  if (host.os === "linux" && !forbidInspection()) {
+    found.push("no libc was found: core dumps are not forbidden, and the lock is weaker than flock(2)");
   }
   if (host.env("AMESH_ALLOW_GROUP_READ") === "1") {
     found.push("AMESH_ALLOW_GROUP_READ=1: files that their group can access are accepted");
@@ -79,11 +83,14 @@ interface Report {
   readonly passphraseSources: readonly string[];
   readonly notes: readonly string[];
   readonly repaired: readonly string[];
+  readonly notRepaired: readonly string[];
   readonly problems: readonly { path: string; problem: string; remedy: string }[];
 }
 
 function formatReport(report: Report): string {
-  const identity = report.identity === null ? "none" : `${report.identity} (${report.backend})`;
+  const identity = report.identity === null
+    ? "none that can be read"
+    : `${report.identity} (${report.backend})`;
   const lines = [
     `amesh ${report.version}, ${report.system}, ${report.runtime}`,
     `Directory: ${report.directory}`,
@@ -96,6 +103,7 @@ function formatReport(report: Report): string {
     `Passphrase source in force: ${report.passphraseSources.join(", then ") || "none"}`,
     ...report.notes.map((note) => `Note: ${note}`),
     ...report.repaired.map((done) => `Repaired: ${done}`),
+    ...report.notRepaired.map((failed) => `Not repaired: ${failed}`),
     report.problems.length === 0 ? "Files: no problem found" : "Files:",
     ...report.problems.flatMap((
       { path, problem, remedy },

@@ -45,13 +45,13 @@ export async function init({ name, backend, force, ifMissing, json }: InitFlags)
   if (json) {
     const passphrase = source === undefined ? {} : { passphraseSource: source };
     const detection = found.map(({ name, availability }) => ({ backend: name, ...availability }));
-    printJson({ created, ...describeIdentity(identity, layout), ...passphrase, detection });
+    await printJson({ created, ...describeIdentity(identity, layout), ...passphrase, detection });
     return;
   }
   if (!created) tell("There is an identity already; nothing was changed.");
   const rows = identityRows(identity, layout);
   if (source !== undefined) rows.splice(-1, 0, ["Passphrase", source]);
-  print(formatTable(rows));
+  await print(formatTable(rows));
 }
 
 function detectionLine({ name, availability }: Detection, selected: TierName): string {

@@ -17,7 +17,11 @@ export async function publicKey({ format, json }: PublicKeyFlags): Promise<void>
   const { fields, publicKey: compressed } = await loadIdentity(await ameshLayout());
   // The name ends a line of authorized_keys, so it must not begin another one.
   const bytes = formatPublicKey(await expandPoint(compressed), format, printable(fields.friendlyName));
-  if (!json) return print(bytes);
+  if (!json) return await print(bytes);
   const text = format === "der" ? encodeBase64(bytes) : new TextDecoder().decode(bytes).trimEnd();
-  printJson({ deviceId: fields.deviceId, format, publicKey: format === "jwk" ? JSON.parse(text) : text });
+  await printJson({
+    deviceId: fields.deviceId,
+    format,
+    publicKey: format === "jwk" ? JSON.parse(text) : text,
+  });
 }

@@ -8,7 +8,7 @@ import {
   type SignatureFormat,
 } from "../../formats/ecdsa_signature.ts";
 import { openIdentity } from "../../identity/open.ts";
-import { findInfo, writeOutputFile } from "../../platform/files.ts";
+import { findTarget, writeOutputFile } from "../../platform/files.ts";
 import { type Input, openInput, readPieces } from "../../platform/input.ts";
 import { forbidInspection } from "../../platform/libc.ts";
 import { ameshLayout } from "../../platform/paths.ts";
@@ -35,22 +35,29 @@ export async function sign({ format, encoding, out, json }: SignFlags, file = "-
   }
   forbidInspection();
   const input = openInput(file);
-  if (out !== undefined) requireOther(input, out);
+  const target = out === "-" || out === "/dev/stdout" ? undefined : out;
+  if (target !== undefined) requireOther(input, target);
   using opened = await openIdentity(await ameshLayout(), warn, (input.info?.size ?? 0) >= BACKGROUND_BYTES);
   const { identity, signer } = opened;
   const signature = await formatSignature(await signer.sign(readPieces(input)), format);
   const text = encoding === "binary" ? undefined : encodeSignature(signature, encoding);
   const bytes = text === undefined ? signature : concatBytes(utf8(text), utf8("\n"));
-  if (out !== undefined && out !== "-") writeOutputFile(out, bytes);
+  if (target !== undefined) writeOutputFile(target, bytes);
   if (json) {
     const { deviceId } = identity.fields;
-    printJson({ signature: text, format, encoding, deviceId, publicKey: encodeBase64(identity.publicKey) });
-  } else if (out === undefined || out === "-") print(bytes);
+    await printJson({
+      signature: text,
+      format,
+      encoding,
+      deviceId,
+      publicKey: encodeBase64(identity.publicKey),
+    });
+  } else if (target === undefined) await print(bytes);
 }
 
 /** Signing a file into itself would lose it. */
 function requireOther({ info }: Input, out: string): void {
-  const target = findInfo(out);
+  const target = findTarget(out);
   if (info === null || target === null || target.dev !== info.dev || target.ino !== info.ino) return;
   throw new AmeshError("ERR_USAGE", "cannot write the signature over its input", {
     hint: "choose another --out",

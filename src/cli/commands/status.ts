@@ -16,8 +16,8 @@ export type StatusFlags = {
 export async function status({ json }: StatusFlags): Promise<void> {
   const layout = await ameshLayout();
   const identity = await loadIdentity(layout);
-  if (json) printJson(describeIdentity(identity, layout));
-  else print(formatTable(identityRows(identity, layout)));
+  if (json) await printJson(describeIdentity(identity, layout));
+  else await print(formatTable(identityRows(identity, layout)));
 }
 
 /** The identity as `--json` shows it. */

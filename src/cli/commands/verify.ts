@@ -5,7 +5,7 @@ import { AmeshError } from "../../errors.ts";
 import { MAX_SIGNATURE_TEXT_BYTES, parseSignature } from "../../formats/ecdsa_signature.ts";
 import { MAX_PUBLIC_KEY_FILE_BYTES, parsePublicKey } from "../../formats/public_key.ts";
 import { loadIdentity } from "../../identity/store.ts";
-import { openInput, readPieces, readSmallInput } from "../../platform/input.ts";
+import { isStandardInput, openInput, readPieces, readSmallInput } from "../../platform/input.ts";
 import { ameshLayout } from "../../platform/paths.ts";
 import { print, printJson } from "../output.ts";
 
@@ -21,7 +21,8 @@ export type VerifyFlags = {
  *   `ERR_NO_IDENTITY`, `ERR_SYSTEM`, `ERR_USAGE`.
  */
 export async function verify({ signature, key, json }: VerifyFlags, file = "-"): Promise<void> {
-  if ([file, key, signature.replace(/^@/, "")].filter((name) => name === "-").length > 1) {
+  const names = [file, key, signature.startsWith("@") ? signature.slice(1) : undefined];
+  if (names.filter((name) => name !== undefined && isStandardInput(name)).length > 1) {
     throw new AmeshError("ERR_USAGE", "standard input can be read once only", {
       hint: "name files instead of -",
     });
@@ -33,8 +34,8 @@ export async function verify({ signature, key, json }: VerifyFlags, file = "-"):
   if (!await verifySignature(point, candidates, readPieces(openInput(file)))) {
     throw new AmeshError("ERR_SIGNATURE_INVALID", "the signature is not valid for this input and key");
   }
-  if (json) printJson({ valid: true });
-  else print("valid\n");
+  if (json) await printJson({ valid: true });
+  else await print("valid\n");
 }
 
 function readSignature(signature: string): Bytes {
