@@ -1,0 +1,47 @@
+/** The environment of the process that runs the tests. Files run one after the other, so a test may change it. */
+import process from "node:process";
+import { library } from "../../src/ffi/ffi.ts";
+
+const libc = library(
+  () =>
+    process.platform === "darwin"
+      ? ["/usr/lib/libSystem.B.dylib"]
+      : [`/lib/${process.arch === "arm64" ? "aarch64" : "x86_64"}-linux-gnu/libc.so.6`],
+  {
+    setenv: { parameters: ["buffer", "buffer", "i32"], result: "i32" },
+    unsetenv: { parameters: ["buffer"], result: "i32" },
+  },
+);
+const cString = (text: string) => new TextEncoder().encode(`${text}\0`);
+
+/** Every variable that amesh reads and a developer may have set; {@linkcode setEnvironment} hides them. */
+const READ_BY_AMESH = [
+  "AUTH_MESH_DIR",
+  "AUTH_MESH_PASSPHRASE",
+  "AMESH_PASSPHRASE_FILE",
+  "AMESH_ALLOW_GROUP_READ",
+  "CREDENTIALS_DIRECTORY",
+];
+
+/** Sets one variable for the runtime and for C: Bun keeps an environment besides that of libc. */
+function set(name: string, value: string | undefined): void {
+  if (value === undefined) {
+    delete process.env[name];
+    libc.unsetenv(cString(name));
+  } else {
+    process.env[name] = value;
+    libc.setenv(cString(name), cString(value), 1);
+  }
+}
+
+/** Gives these variables to amesh, and no other of its own; disposing of it brings back what was there. */
+export function setEnvironment(values: Readonly<Record<string, string>> = {}): Disposable {
+  const names = new Set([...READ_BY_AMESH, ...Object.keys(values)]);
+  const before = [...names].map((name) => [name, process.env[name]] as const);
+  for (const name of names) set(name, values[name]);
+  return {
+    [Symbol.dispose]: () => {
+      for (const [name, value] of before) set(name, value);
+    },
+  };
+}
