@@ -5,7 +5,7 @@
  */
 import * as v from "valibot";
 import { type Bytes, decodeBase64, encodeBase64, encodeBase64Url, utf8 } from "../bytes.ts";
-import { COMPRESSED_POINT_BYTES } from "./public_key.ts";
+import { COMPRESSED_POINT_BYTES, isPoint } from "./public_key.ts";
 import { corrupt, parseJsonObject, requireSchema } from "./json_document.ts";
 
 /** The version that is read and written. */
@@ -86,7 +86,7 @@ export async function parseIdentity(bytes: Uint8Array, name: string): Promise<Id
   // The checked value itself: the schema's copy leaves out fields that have the name of an object's own.
   const fields = value as IdentityFields;
   const publicKey = decodeBase64(fields.publicKey);
-  if (publicKey?.length !== COMPRESSED_POINT_BYTES) {
+  if (publicKey?.length !== COMPRESSED_POINT_BYTES || !isPoint(publicKey)) {
     throw corrupt(name, 'field "publicKey" is not a P-256 key');
   }
   if (await deviceIdOf(publicKey) !== fields.deviceId) {

@@ -55,7 +55,7 @@ export interface Host {
   /** `undefined` when not set. */
   env(name: string): string | undefined;
   unsetEnv(name: string): void;
-  /** Effective user; `null` on Windows. */
+  /** User of this process (Deno tells the real, Bun the effective one); `null` on Windows. */
   euid(): number | null;
   cwd(): string;
   /** Home directory of the account database's entry, whatever HOME says; `null` when there is none. */
