@@ -24,6 +24,7 @@ const LEAVES = LEVELS.at(-1) as readonly string[];
 const SIDEWAYS: readonly { from: string; to: string; why: string }[] = [
   { from: "crypto", to: "formats", why: "lengths of keys, encodings of points and signatures" },
   { from: "crypto", to: "platform/host.ts", why: "which runtime this is: one has a native Argon2id" },
+  { from: "crypto", to: "platform/libc.ts", why: "huge pages for Argon2id's working memory, and wiping it" },
   { from: "passphrase", to: "platform", why: "sources are files and variables" },
   { from: "platform", to: "ffi", why: "libc" },
 ];

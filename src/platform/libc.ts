@@ -18,6 +18,7 @@ const libc = library(paths, {
   flock: { parameters: ["i32", "i32"], result: "i32" },
   getenv: { parameters: ["buffer"], result: "address" },
   kill: { parameters: ["i32", "i32"], result: "i32" },
+  madvise: { parameters: ["buffer", "size", "i32"], result: "i32" },
   memcpy: { parameters: ["buffer", "address", "size"], result: "address" },
   memset: { parameters: ["address", "i32", "size"], result: "address" },
   // Called without a mode, so the missing third argument of this variadic function is never read.
@@ -264,4 +265,30 @@ function descriptorInfo(fd: number): FileInfo {
     dev: (minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12),
     ino: Number(view.getBigUint64(32, true)),
   };
+}
+
+/** include/uapi/asm-generic/mman-common.h */
+const MADV_DONTNEED = 4;
+const MADV_HUGEPAGE = 14;
+
+/**
+ * Lets the kernel back memory by huge pages. Linux only; where it does not, nothing is different.
+ *
+ * @param memory begins at a page.
+ */
+export function preferHugePages(memory: Uint8Array): void {
+  if (host.os !== "linux") return;
+  withoutLibc(() => libc.madvise(memory, BigInt(memory.length), MADV_HUGEPAGE), () => -1);
+}
+
+/**
+ * Gives memory back to the kernel, which fills it with zeros when it is touched again; where it cannot be given back
+ * it is overwritten.
+ *
+ * @param memory private, begins at a page and ends with one.
+ */
+export function dropPages(memory: Uint8Array): void {
+  const dropped = host.os === "linux" &&
+    withoutLibc(() => libc.madvise(memory, BigInt(memory.length), MADV_DONTNEED) === 0, () => false);
+  if (!dropped) memory.fill(0);
 }

@@ -177,3 +177,23 @@ for (const [name, stretch] of [["", foreground], [" in the background", backgrou
     },
   );
 }
+
+test("stretchWasm() leaves its memory wiped, and WebAssembly as it was", async () => {
+  const { instantiate } = WebAssembly;
+  const memories: WebAssembly.Memory[] = [];
+  const spy = async (module: WebAssembly.Module, imports?: WebAssembly.Imports) => {
+    const instance = await instantiate(module, imports);
+    memories.push(instance.exports["memory"] as WebAssembly.Memory);
+    return instance;
+  };
+  WebAssembly.instantiate = spy as unknown as typeof instantiate;
+  try {
+    const params = { t: 2, m: 19_456, p: 1 };
+    await stretchWasm({ passphrase: utf8("correct horse battery staple"), salt: new Uint8Array(16), params });
+    assert.equal(WebAssembly.instantiate as unknown, spy);
+  } finally {
+    WebAssembly.instantiate = instantiate;
+  }
+  assert.ok(memories.some(({ buffer }) => buffer.byteLength > 19_456 * 1024));
+  for (const { buffer } of memories) assert.ok(new Uint8Array(buffer).every((byte) => byte === 0));
+});
