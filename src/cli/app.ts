@@ -155,11 +155,7 @@ const sign = command<SignFlags, [file?: string]>({
         placeholder: "FILE",
         optional: true,
       },
-      agent: {
-        kind: "boolean",
-        brief: "Use a running agent; this version has none, so the key is always opened here",
-        default: true,
-      },
+      noAgent: flag("Do not use a running agent; this version has none, so it changes nothing"),
       json,
     },
     positional: inputFile,

@@ -19,7 +19,7 @@ export type SignFlags = {
   readonly format: SignatureFormat;
   readonly encoding: SignatureEncoding;
   readonly out?: string;
-  readonly agent: boolean;
+  readonly noAgent: boolean;
   readonly json: boolean;
 };
 
