@@ -6,8 +6,16 @@
 import { AmeshError, type AmeshErrorCode, errnoOf, errorText } from "../errors.ts";
 import type { Identity } from "../formats/identity_file.ts";
 import { loadTier } from "../keystore/select.ts";
-import { describeSource, findSourceProblem, findSources, Passphrases } from "../passphrase/sources.ts";
 import {
+  describeSource,
+  findSourceProblem,
+  findSources,
+  namedPassphraseFile,
+  Passphrases,
+  type PassphraseSource,
+} from "../passphrase/sources.ts";
+import {
+  checkDirectory,
   DIRECTORY_MODE,
   FILE_MODE,
   findInfo,
@@ -53,7 +61,9 @@ export async function auditDirectory(layout: Layout): Promise<Audit> {
       problems.push(unreadable(layout.identity, error));
     }
   }
-  if (identity !== null) problems.push(...auditKeys(layout, identity), ...await auditUse(layout, identity));
+  if (identity !== null) problems.push(...await auditUse(layout, identity));
+  // Where identity.json is there and cannot be read, it may name any of them.
+  if (identity !== null || !exists(layout.identity)) problems.push(...auditKeys(layout, identity));
   return { identity, problems };
 }
 
@@ -68,7 +78,7 @@ export interface Repairs {
 /**
  * Gives modes back and removes left-over temporary files, under the lock.
  *
- * @throws {AmeshError} `ERR_BUSY`, `ERR_SYSTEM`.
+ * @throws {AmeshError} `ERR_BUSY`; what else prevents it is told in `failed`.
  */
 export function repair(layout: Layout): Repairs {
   const done: string[] = [];
@@ -86,20 +96,26 @@ export function repair(layout: Layout): Repairs {
       }
     }
   };
-  // The lock can be taken only in a directory that is ours alone, and what was seen before that may have changed.
-  const needed = [layout.directory, layout.lock];
-  repairAll(({ path }) => needed.includes(path));
-  if (![...auditFiles(layout)].some(({ fix, path }) => fix !== null && !needed.includes(path))) {
-    return { done, failed };
+  const isDirectory = ({ path }: Problem) => path === layout.directory;
+  const isLock = ({ path }: Problem) => path === layout.lock;
+  repairAll(isDirectory);
+  try {
+    // Only in a directory that is ours alone nobody can put a link in the place of what was looked at.
+    if (!checkDirectory(layout.directory)) return { done, failed };
+    repairAll(isLock);
+    if (![...auditFiles(layout)].some(({ fix }) => fix !== null)) return { done, failed };
+    using _lock = acquireLock(layout.lock);
+    repairAll((problem) => !isDirectory(problem) && !isLock(problem));
+  } catch (error) {
+    if (!(error instanceof AmeshError) || error.code === "ERR_BUSY") throw error;
+    failed.push(error.message);
   }
-  using _lock = acquireLock(layout.lock);
-  repairAll(({ path }) => !needed.includes(path));
   return { done, failed };
 }
 
 function repairOne(path: string, fix: { readonly mode: number } | "remove"): string | null {
   if (fix === "remove") return removeFile(path) ? `removed ${path}` : null;
-  // chmod(2) follows links; nobody else can put one here once the directory is ours alone.
+  // chmod(2) follows links.
   if (findInfo(path)?.kind === "symlink") return null;
   host.chmod(path, fix.mode);
   return `set mode ${formatMode(fix.mode)} on ${path}`;
@@ -131,28 +147,29 @@ function* listOurs(layout: Layout): Generator<Ours> {
   yield { path: layout.keys, kind: "directory", mode: DIRECTORY_MODE };
   yield { path: layout.identity, kind: "file", mode: FILE_MODE };
   yield { path: layout.lock, kind: "file", mode: FILE_MODE };
+  yield { path: `${layout.lock}.owner`, kind: "file", mode: FILE_MODE };
   yield { path: layout.passphrase, kind: "file", mode: PASSPHRASE_MODE };
   const temporary = [
     ...listNames(layout.directory, TEMPORARY_NAME),
     ...listNames(layout.keys, TEMPORARY_NAME),
   ];
-  const files = [...temporary, ...operatorTemporaries(layout), ...listNames(layout.keys, KEY_FILE_NAME)];
+  const files = [...temporary, ...operatorTemporaries(), ...listNames(layout.keys, KEY_FILE_NAME)];
   for (const path of files) yield { path, kind: "file", mode: FILE_MODE };
 }
 
 /** A killed `init` may have left a temporary file beside the passphrase file that the operator names. */
-function operatorTemporaries(layout: Layout): string[] {
-  const [source] = sourcesOf(layout, false);
-  if (source?.kind !== "named-file") return [];
-  const start = `.${baseName(source.path)}.`;
-  return listNames(parentPath(source.path), TEMPORARY_NAME).filter((path) =>
-    baseName(path).startsWith(start)
-  );
+function operatorTemporaries(): string[] {
+  const path = namedPassphraseFile();
+  if (path === null) return [];
+  const start = `.${baseName(path)}.`;
+  return listNames(parentPath(path), TEMPORARY_NAME).filter((name) => baseName(name).startsWith(start));
 }
 
 /** Paths in a directory, sorted; none where it cannot be listed, which is a problem of the directory itself. */
 function listNames(directory: string, pattern: RegExp): string[] {
   try {
+    // Not through a link: what lies behind it is not ours.
+    if (host.lstat(directory).kind !== "directory") return [];
     return host.readDir(directory).filter((name) => pattern.test(name)).sort().map((name) =>
       joinPath(directory, name)
     );
@@ -197,15 +214,16 @@ function auditFile({ path, kind, mode }: Ours, info: FileInfo): Problem | null {
 }
 
 /** Key files that identity.json does not name: a killed command left them, or a person put them there. */
-function auditKeys(layout: Layout, { fields }: Identity): Problem[] {
+function auditKeys(layout: Layout, identity: Identity | null): Problem[] {
+  const named = identity === null ? null : `${identity.fields.deviceId}.`;
   return listNames(layout.keys, KEY_FILE_NAME).filter((path) =>
-    !baseName(path).startsWith(`${fields.deviceId}.`)
+    named === null || !baseName(path).startsWith(named)
   )
     .map((path) => ({
       path,
       problem: "is a key that identity.json does not name",
       remedy:
-        "it is left from a command that was killed, or from a replaced identity; remove it when nobody needs it",
+        "a killed command or a replaced identity left it, or identity.json is lost; remove it when nobody needs it",
       code: null,
       fix: null,
     }));
@@ -222,7 +240,12 @@ async function auditUse(layout: Layout, identity: Identity): Promise<Problem[]> 
     problems.push(unreadable(joinPath(layout.keys, deviceId), error));
   }
   if (storageBackend !== "encrypted-file") return problems;
-  const sources = sourcesOf(layout, passphrase !== undefined);
+  let sources: readonly PassphraseSource[];
+  try {
+    sources = findSources(layout, Boolean(passphrase));
+  } catch (error) {
+    return [...problems, unreadable(layout.identity, error)];
+  }
   if (sources.length === 0) {
     const problem = "has no passphrase: no source is set";
     const remedy = "see README, Passphrase; without the passphrase the key cannot be opened";
@@ -237,11 +260,12 @@ async function auditUse(layout: Layout, identity: Identity): Promise<Problem[]> 
   return problems;
 }
 
-function sourcesOf(layout: Layout, hasLegacyField: boolean) {
+/** Whether there is something, as far as that can be told. */
+function exists(path: string): boolean {
   try {
-    return findSources(layout, hasLegacyField);
+    return findInfo(path) !== null;
   } catch (error) {
-    if (error instanceof AmeshError) return [];
+    if (error instanceof AmeshError) return true;
     throw error;
   }
 }

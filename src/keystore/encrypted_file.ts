@@ -6,7 +6,7 @@ import { type Bytes, equalBytes, wipe } from "../bytes.ts";
 import * as aesGcm from "../crypto/aes_gcm.ts";
 import { notEnoughMemory, stretchPassphrase } from "../crypto/argon2id.ts";
 import { generateKeyPair, importPrivateKey, type Message, sign } from "../crypto/p256.ts";
-import { AmeshError } from "../errors.ts";
+import { AmeshError, systemError } from "../errors.ts";
 import { deviceIdOf, type Identity } from "../formats/identity_file.ts";
 import {
   associatedData,
@@ -23,6 +23,7 @@ import {
   checkDirectory,
   ensureDirectory,
   FILE_MODE,
+  findInfo,
   readPrivateFile,
   removeFile,
   writeFileAtomic,
@@ -65,9 +66,13 @@ async function generate({ layout, passphrases }: TierContext): Promise<NewKey> {
     try {
       const ciphertext = aesGcm.seal(aesKey, header.nonce, scalar, associatedData(header));
       const path = keyPath(layout, await deviceIdOf(publicKey));
-      store(layout, path, encodeKeyFile({ ...header, ciphertext }));
-      const discard = () => Promise.resolve(void removeFile(path));
+      ensureDirectory(layout.keys);
+      if (findInfo(path) !== null) throw systemError(`write "${path}"`, { code: "EEXIST" });
+      const discard = async () => {
+        await Promise.resolve(removeFile(path));
+      };
       try {
+        writeFileAtomic(path, encodeKeyFile({ ...header, ciphertext }), FILE_MODE, "refuse");
         const key = await reopen(path, aesKey);
         return {
           signer: signerOf(publicKey, Promise.resolve(key)),
@@ -76,7 +81,7 @@ async function generate({ layout, passphrases }: TierContext): Promise<NewKey> {
           discard,
         };
       } catch (error) {
-        await discard();
+        await discard().catch(() => {});
         throw error;
       }
     } finally {
@@ -84,13 +89,6 @@ async function generate({ layout, passphrases }: TierContext): Promise<NewKey> {
     }
   } finally {
     wipe(scalar);
-  }
-}
-
-function store(layout: Layout, path: string, bytes: Bytes): void {
-  ensureDirectory(layout.keys);
-  if (!writeFileAtomic(path, bytes, FILE_MODE, "refuse")) {
-    throw new AmeshError("ERR_SYSTEM", `cannot write "${path}": it exists already`);
   }
 }
 

@@ -15,7 +15,7 @@ import {
   writeFileAtomic,
 } from "../platform/files.ts";
 import { type FileInfo, host } from "../platform/host.ts";
-import { readSmallInput } from "../platform/input.ts";
+import { findInput, openInput, readSmallInput } from "../platform/input.ts";
 import { hasEnvironmentVariable, takeEnvironmentSecret } from "../platform/libc.ts";
 import { absolutePath, joinPath, type Layout, shellQuote } from "../platform/paths.ts";
 
@@ -63,14 +63,20 @@ export function describeSource(source: PassphraseSource): string {
   }
 }
 
+/** Absolute path of the file that `AMESH_PASSPHRASE_FILE` names; `null` when it is not set. */
+export function namedPassphraseFile(): string | null {
+  const named = host.env(FILE_VARIABLE);
+  return named ? absolutePath(named) : null;
+}
+
 /**
  * The sources in force, first the one that is tried first; more than one only where the default file and the
  * field of an old identity.json both exist. Reads no secret.
  */
 export function findSources(layout: Layout, hasLegacyField: boolean): PassphraseSource[] {
   if (hasEnvironmentVariable(VARIABLE)) return [{ kind: "environment" }];
-  const named = host.env(FILE_VARIABLE);
-  if (named) return [{ kind: "named-file", path: absolutePath(named) }];
+  const named = namedPassphraseFile();
+  if (named !== null) return [{ kind: "named-file", path: named }];
   const credentials = host.env("CREDENTIALS_DIRECTORY");
   if (credentials) {
     const source = { kind: "credential", path: joinPath(credentials, CREDENTIAL) } as const;
@@ -85,7 +91,7 @@ export function findSources(layout: Layout, hasLegacyField: boolean): Passphrase
 /** @throws {AmeshError} `ERR_UNLOCK_FAILED` when that cannot be told: it may be there, so it is not skipped. */
 function exists(source: PassphraseSource & { path: string }): boolean {
   try {
-    return findInfo(source.path) !== null;
+    return findInput(source.path) !== null;
   } catch (error) {
     throw unreadable(source, error);
   }
@@ -99,11 +105,15 @@ function exists(source: PassphraseSource & { path: string }): boolean {
 export function findSourceProblem(source: PassphraseSource): string | null {
   if (source.kind === "environment" || source.kind === "legacy-field") return null;
   try {
-    const { kind, size } = host.stat(source.path);
-    if (kind === "directory") return "is a directory";
-    return kind === "file" && (size === 0 || size > MAX_FILE_BYTES) ? "does not have 1 to 4096 bytes" : null;
+    const info = findInput(source.path);
+    if (info === null) return "cannot be used: no such file or directory";
+    if (info.kind === "directory") return "is a directory";
+    // A pipe would wait for its writer.
+    if (info.kind !== "file") return null;
+    openInput(source.path).handle.close();
+    return info.size === 0 || info.size > MAX_FILE_BYTES ? "does not have 1 to 4096 bytes" : null;
   } catch (error) {
-    return `cannot be used: ${errorText(error)}`;
+    return `cannot be used: ${errorText(error instanceof AmeshError ? error.cause : error)}`;
   }
 }
 

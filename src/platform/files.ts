@@ -147,7 +147,7 @@ export function readPrivateFile(path: string, maximum: number, mode = FILE_MODE)
         `cannot trust "${path}": it was replaced while being opened`,
       );
     }
-    return readToEnd(file, path, maximum);
+    return readToEnd(file.read, path, maximum);
   } catch (error) {
     throw systemError(`read "${path}"`, error);
   }
@@ -161,11 +161,11 @@ function requireRegular(path: string, info: FileInfo): void {
 }
 
 /** The bytes up to the end. @throws {AmeshError} `ERR_CORRUPT` when there are more than `maximum`. */
-export function readToEnd(file: FileHandle, path: string, maximum: number): Bytes {
+export function readToEnd(read: FileHandle["read"], path: string, maximum: number): Bytes {
   const buffer = new Uint8Array(maximum + 1);
-  let length = 0;
-  for (let count; (count = file.read(buffer.subarray(length))) > 0; length += count);
   try {
+    let length = 0;
+    for (let count; (count = read(buffer.subarray(length))) > 0; length += count);
     if (length > maximum) {
       throw new AmeshError("ERR_CORRUPT", `cannot read "${path}": it is larger than ${maximum} bytes`);
     }
@@ -189,7 +189,8 @@ export type WhenTaken = "replace" | "refuse";
  * exists), fsync of the directory.
  *
  * @returns `false` when the name is taken and `whenTaken` is `refuse`.
- * @throws {AmeshError} `ERR_SYSTEM`; nothing is left behind.
+ * @throws {AmeshError} `ERR_SYSTEM`; no temporary file is left behind. The name may have been given all the same,
+ *   when it was the directory that could not be synced.
  */
 export function writeFileAtomic(
   path: string,
@@ -247,7 +248,7 @@ export function writeOutputFile(path: string, bytes: Uint8Array): void {
   } catch (error) {
     // A writable file in a directory that is not, or one that is mounted by itself, can only be written in place.
     const errno = error instanceof AmeshError ? errnoOf(error.cause) : undefined;
-    if (info === null || !["EACCES", "EBUSY", "EROFS"].includes(errno ?? "")) throw error;
+    if (info === null || !["EACCES", "EBUSY", "EPERM", "EROFS"].includes(errno ?? "")) throw error;
     writeThrough(path, bytes);
   }
 }
@@ -272,8 +273,8 @@ export function temporaryName(name: string): string {
   }.tmp`;
 }
 
-/** Gives the file its name unless the name is taken. */
-function linkOrRename(temporary: string, path: string): boolean {
+/** Gives the file its name unless the name is taken. @returns whether it did. */
+export function linkOrRename(temporary: string, path: string): boolean {
   try {
     host.link(temporary, path);
     host.unlink(temporary);
@@ -297,12 +298,16 @@ export function completeMode(path: string, info: FileInfo, mode: number): void {
 export function removeFile(path: string): boolean {
   try {
     host.unlink(path);
-    syncDirectory(parentPath(path));
-    return true;
   } catch (error) {
     if (errnoOf(error) === "ENOENT") return false;
     throw systemError(`remove "${path}"`, error);
   }
+  try {
+    syncDirectory(parentPath(path));
+  } catch (error) {
+    throw systemError(`make sure that "${path}", which was removed, stays so`, error);
+  }
+  return true;
 }
 
 // Used while another error is on its way: that one is what the user must see.

@@ -57,7 +57,13 @@ export const denoHost: Host = {
   stderr: stream({ writeSync: (bytes) => Deno.stderr.writeSync(bytes) }),
   writeStdout: async (bytes) => {
     for (let written = 0; written < bytes.length;) {
-      written += await Deno.stdout.write(bytes.subarray(written));
+      try {
+        written += await Deno.stdout.write(bytes.subarray(written));
+      } catch (error) {
+        if (errnoOf(error) !== "EAGAIN") throw error;
+        // Somebody made the stream non-blocking: try again a little later.
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
     }
   },
   env: (name) => Deno.env.get(name),

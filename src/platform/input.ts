@@ -44,10 +44,33 @@ function openPermitted(path: string): FileHandle {
   try {
     return host.open(path, "read");
   } catch (error) {
-    if (!(error instanceof Error) || error.name !== "NotCapable") throw error;
+    if (!isNotCapable(error)) throw error;
     return openSystemFile(path);
   }
 }
+
+/**
+ * What lies behind a name that the user gave, links followed; `null` when there is nothing.
+ *
+ * @throws {AmeshError} `ERR_SYSTEM` when that cannot be told.
+ */
+export function findInput(path: string): FileInfo | null {
+  try {
+    return host.stat(path);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return null;
+    if (!isNotCapable(error)) throw systemError(`look at "${path}"`, error);
+  }
+  try {
+    using file = openSystemFile(path);
+    return file.info();
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return null;
+    throw systemError(`look at "${path}"`, error);
+  }
+}
+
+const isNotCapable = (error: unknown) => error instanceof Error && error.name === "NotCapable";
 
 /** The input piece by piece; each piece is valid until the next. Closes it at the end. */
 export async function* readPieces(input: Input): AsyncGenerator<Bytes> {
@@ -60,7 +83,7 @@ export async function* readPieces(input: Input): AsyncGenerator<Bytes> {
   }
 }
 
-function readSome(name: string, handle: FileHandle, buffer: Bytes): number {
+function readSome(name: string, handle: FileHandle, buffer: Uint8Array): number {
   for (;;) {
     try {
       return handle.read(buffer);
@@ -79,7 +102,7 @@ export function readSmallInput(path: string, maximum: number): { bytes: Bytes; i
   const { handle, info, name } = openInput(path);
   using opened = handle;
   try {
-    return { bytes: readToEnd(opened, path, maximum), info };
+    return { bytes: readToEnd((buffer) => readSome(name, opened, buffer), path, maximum), info };
   } catch (error) {
     throw systemError(`read ${name}`, error);
   }

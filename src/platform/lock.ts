@@ -11,6 +11,7 @@ import {
   completeMode,
   FILE_MODE,
   findInfo,
+  linkOrRename,
   readPrivateFile,
   removeFile,
   requireSafe,
@@ -113,11 +114,11 @@ function removeDeadOwner(path: string, dead: string): void {
   try {
     host.rename(path, aside);
     const moved = readPrivateFile(aside, OWNER_MAX_BYTES);
-    if (moved !== null && new TextDecoder().decode(moved) !== dead) host.link(aside, path);
+    const isDead = moved !== null && new TextDecoder().decode(moved) === dead;
+    if (isDead || !linkOrRename(aside, path)) removeFile(aside);
   } catch (error) {
-    if (!["ENOENT", "EEXIST"].includes(errnoOf(error) ?? "")) throw systemError(`remove "${path}"`, error);
+    if (errnoOf(error) !== "ENOENT") throw systemError(`remove "${path}"`, error);
   }
-  removeFile(aside);
 }
 
 const UNKNOWN = "-";

@@ -38,14 +38,15 @@ export async function doctor({ fix, json }: DoctorFlags): Promise<void> {
     notRepaired: repairs.failed,
     problems: audit.problems.map(({ path, problem, remedy }) => ({ path, problem, remedy })),
   };
+  // Before printing: a reader that goes away must not make it well.
+  host.setExitCode(Math.max(0, ...audit.problems.map(({ code }) => code === null ? 0 : EXIT_CODES[code])));
   if (json) await printJson(report);
   else await print(formatReport(report));
-  host.setExitCode(Math.max(0, ...audit.problems.map(({ code }) => code === null ? 0 : EXIT_CODES[code])));
 }
 
 function passphraseSources(layout: Layout, { identity }: Audit): string[] {
   try {
-    return findSources(layout, identity?.fields.passphrase !== undefined).map(describeSource);
+    return findSources(layout, Boolean(identity?.fields.passphrase)).map(describeSource);
   } catch (error) {
     if (error instanceof AmeshError) return [error.message];
     throw error;
