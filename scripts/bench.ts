@@ -4,6 +4,7 @@
  * Nothing is judged by its exit code: figures of a machine that does other things are no test. Linux only.
  */
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 import { findProgram, planGroups } from "./bench/figures.ts";
 import { type Form, FORMS, makePrograms, type Programs } from "./bench/programs.ts";
 import { formatHeader, measureGroup } from "./bench/table.ts";
@@ -23,17 +24,18 @@ interface Request {
 
 /** @returns `null` when the arguments are not understood. */
 function parseRequest(args: readonly string[]): Request | null {
-  let runs = 20;
-  const forms: Form[] = [];
-  for (let i = 0; i < args.length; i++) {
-    const [, name, inline] = /^(--[a-z]+)(?:=(.*))?$/.exec(args[i]!) ?? [];
-    const value = inline ?? args[++i] ?? "";
-    const form = FORMS.find((known) => known === value);
-    if (name === "--runs" && /^[1-9]\d*$/.test(value)) runs = Number(value);
-    else if (name === "--form" && form !== undefined) forms.push(form);
-    else return null;
+  const options = {
+    runs: { type: "string", default: "20" },
+    form: { type: "string", multiple: true },
+  } as const;
+  try {
+    const { values: { runs, form } } = parseArgs({ args: [...args], options });
+    const forms = (form ?? []).map((name) => FORMS.find((known) => known === name));
+    if (!/^[1-9]\d*$/.test(runs) || forms.includes(undefined)) return null;
+    return { runs: Number(runs), forms: forms.filter((known) => known !== undefined) };
+  } catch {
+    return null;
   }
-  return { runs, forms };
 }
 
 function note(text: string): void {

@@ -3,6 +3,7 @@
  * targets; how a compiler is called stands in `build.ts`.
  */
 import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
 import { buildExecutable, CompileError } from "./build.ts";
 
 /** One Deno permission, which command needs it, and why it is as wide as it is. */
@@ -129,32 +130,38 @@ interface Request {
 
 class UsageError extends Error {}
 
+const OPTIONS = {
+  target: { type: "string", multiple: true },
+  runtime: { type: "string", multiple: true },
+  output: { type: "string", multiple: true },
+  verbose: { type: "boolean" },
+} as const;
+
 function parseRequest(args: readonly string[]): Request {
-  const values = new Map<string, string>();
-  let verbose = false;
-  for (let i = 0; i < args.length; i++) {
-    const [, name = "", inline] = /^(--[a-z]+)(?:=(.*))?$/s.exec(args[i]!) ?? [];
-    if (name === "--verbose" && inline === undefined) {
-      verbose = true;
-      continue;
-    }
-    if (!["--target", "--runtime", "--output"].includes(name)) {
-      throw new UsageError(`unknown argument "${args[i]}"`);
-    }
-    const value = inline ?? args[++i];
-    if (!value) throw new UsageError(`${name} needs a value`);
-    if (values.has(name)) throw new UsageError(`${name} is given twice`);
-    values.set(name, value);
-  }
-  const runtime = values.get("--runtime");
+  const values = parseOptions(args);
+  const value = (name: "target" | "runtime" | "output"): string | undefined => {
+    const given = values[name] ?? [];
+    if (given.length > 1) throw new UsageError(`--${name} is given twice`);
+    if (given[0] === "") throw new UsageError(`--${name} needs a value`);
+    return given[0];
+  };
+  const runtime = value("runtime");
   if (runtime !== undefined && runtime !== "deno" && runtime !== "bun") {
     throw new UsageError(`unknown runtime "${runtime}": expected deno or bun`);
   }
-  const targets = findTargets(values.get("--target"));
-  const output = values.get("--output");
+  const targets = findTargets(value("target"));
+  const output = value("output");
   if (output !== undefined && targets.length > 1) throw new UsageError("--output needs a single --target");
   checkDeno(targets.filter((row) => (runtime ?? row.runtime) === "deno"));
-  return { targets, runtime, output, verbose };
+  return { targets, runtime, output, verbose: values.verbose ?? false };
+}
+
+function parseOptions(args: readonly string[]) {
+  try {
+    return parseArgs({ args: [...args], options: OPTIONS }).values;
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
 }
 
 function findTargets(name: string | undefined): readonly Target[] {
