@@ -6,6 +6,7 @@ import {
   buildRouteMap,
   type Command,
   type CommandContext as ParserContext,
+  EnumValidationError,
   text_en,
   type TypedCommandParameters,
 } from "@stricli/core";
@@ -215,6 +216,12 @@ const TEXT: ApplicationText = {
     }`,
   // The library's own wording depends on class names, which minification takes away.
   exceptionWhileParsingArguments: (error) => {
+    if (error instanceof EnumValidationError) {
+      const { externalFlagName, input, values } = error;
+      return `cannot use ${JSON.stringify(input)} for --${externalFlagName}: it must be one of ${
+        values.join(", ")
+      }`;
+    }
     const message = error instanceof Error ? error.message : String(error);
     return message.charAt(0).toLowerCase() + message.slice(1);
   },
