@@ -80,16 +80,18 @@ export function errnoOf(error: unknown): string | undefined {
   return typeof code === "string" && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
 }
 
+/** Whether Deno refused something because the permissions of this program do not cover it. */
+export function isNotCapable(error: unknown): boolean {
+  return error instanceof Error && error.name === "NotCapable";
+}
+
 /** What an operating system error means, in a few words. */
 export function errorText(error: unknown): string {
   const errno = errnoOf(error);
   if (errno !== undefined) return ERRNO_TEXT[errno] ?? `operating system error ${errno}`;
-  if (!(error instanceof Error)) return String(error);
   // Deno's own text would tell the user to give up all permissions.
-  if (error.name === "NotCapable") {
-    return "Deno keeps programs out of /dev, /proc and /sys; use a place elsewhere";
-  }
-  return error.message;
+  if (isNotCapable(error)) return "Deno keeps programs out of /dev, /proc and /sys; use a place elsewhere";
+  return error instanceof Error ? error.message : String(error);
 }
 
 /**

@@ -4,6 +4,7 @@
 import { utf8 } from "../bytes.ts";
 import { errnoOf, systemError } from "../errors.ts";
 import { type FileHandle, host } from "../platform/host.ts";
+import { untilReady } from "../platform/ready.ts";
 
 /** The reader of stdout has gone away, which is no error: the command ends quietly. */
 export class OutputClosed extends Error {
@@ -45,15 +46,6 @@ export function printable(text: string): string {
   return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
 }
 
-/** Writes all; a pipe that somebody made non-blocking is tried again a little later. */
 function writeStream(stream: FileHandle, bytes: Uint8Array): void {
-  let rest = bytes;
-  while (rest.length > 0) {
-    try {
-      rest = rest.subarray(stream.write(rest));
-    } catch (error) {
-      if (errnoOf(error) !== "EAGAIN") throw error;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
-    }
-  }
+  for (let rest = bytes; rest.length > 0;) rest = rest.subarray(untilReady(() => stream.write(rest)));
 }

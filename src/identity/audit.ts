@@ -3,7 +3,7 @@
  * commands left behind; and repairing what can be repaired without losing anything. Only names that amesh makes are
  * looked at.
  */
-import { AmeshError, type AmeshErrorCode, errnoOf, errorText } from "../errors.ts";
+import { AmeshError, type AmeshErrorCode, errnoOf, errorText, isNotCapable } from "../errors.ts";
 import type { Identity } from "../formats/identity_file.ts";
 import { loadTier } from "../keystore/select.ts";
 import {
@@ -128,7 +128,7 @@ interface Ours {
 }
 
 const TEMPORARY_NAME = /^\..+\.[0-9a-f]{16}\.tmp$/;
-const KEY_FILE_NAME = /^(am_[A-Za-z0-9_-]{16})\.[a-z0-9.]+$/;
+const KEY_FILE_NAME = /^am_[A-Za-z0-9_-]{16}\.[a-z0-9.]+$/;
 
 function* auditFiles(layout: Layout): Generator<Problem> {
   for (const ours of listOurs(layout)) {
@@ -174,7 +174,7 @@ function listNames(directory: string, pattern: RegExp): string[] {
       joinPath(directory, name)
     );
   } catch (error) {
-    if (errnoOf(error) !== undefined || (error as Error).name === "NotCapable") return [];
+    if (errnoOf(error) !== undefined || isNotCapable(error)) return [];
     throw error;
   }
 }

@@ -68,16 +68,6 @@ export function findInfo(path: string): FileInfo | null {
   }
 }
 
-/** stat(2), which follows links; `null` when there is nothing or it cannot be seen. */
-export function findTarget(path: string): FileInfo | null {
-  try {
-    return host.stat(path);
-  } catch (error) {
-    if (errnoOf(error) === undefined && !(error instanceof Error && error.name === "NotCapable")) throw error;
-    return null;
-  }
-}
-
 /** @throws {AmeshError} `ERR_UNSAFE_PERMISSIONS` with the command that repairs it. */
 export function requireSafe(path: string, info: FileInfo, mode: number): void {
   const found = findProblem(path, info, mode);
@@ -277,8 +267,6 @@ export function temporaryName(name: string): string {
 export function linkOrRename(temporary: string, path: string): boolean {
   try {
     host.link(temporary, path);
-    host.unlink(temporary);
-    return true;
   } catch (error) {
     if (errnoOf(error) === "EEXIST") return false;
     // File systems without hard links (FAT, some network mounts). Callers hold the lock, so looking first will do.
@@ -287,6 +275,9 @@ export function linkOrRename(temporary: string, path: string): boolean {
     host.rename(temporary, path);
     return true;
   }
+  // The name is given; that the other one cannot be taken away does not change it, and `doctor --fix` finds it.
+  removeIfThere(temporary);
+  return true;
 }
 
 /** Gives a file just created the bits that the umask took away. */
@@ -310,7 +301,7 @@ export function removeFile(path: string): boolean {
   return true;
 }
 
-// Used while another error is on its way: that one is what the user must see.
+// For what matters less than what it follows: a name that was given, or an error that the user must see.
 function removeIfThere(path: string): void {
   try {
     host.unlink(path);

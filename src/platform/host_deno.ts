@@ -1,5 +1,6 @@
 /** The host on Deno, by Deno's own calls: loading `node:` modules would double the time to the first byte. */
 import { errnoOf } from "../errors.ts";
+import { RETRY_MS } from "./ready.ts";
 import type { FileHandle, FileInfo, Host, OsName } from "./host.ts";
 
 function info(stat: Deno.FileInfo): FileInfo {
@@ -61,8 +62,7 @@ export const denoHost: Host = {
         written += await Deno.stdout.write(bytes.subarray(written));
       } catch (error) {
         if (errnoOf(error) !== "EAGAIN") throw error;
-        // Somebody made the stream non-blocking: try again a little later.
-        await new Promise((resolve) => setTimeout(resolve, 10));
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
     }
   },

@@ -1,9 +1,10 @@
 /** Input that the user names: files, `-` for standard input, and what a shell's `<(…)` passes. */
 import type { Bytes } from "../bytes.ts";
-import { errnoOf, systemError } from "../errors.ts";
+import { errnoOf, isNotCapable, systemError } from "../errors.ts";
 import { readToEnd } from "./files.ts";
 import { type FileHandle, type FileInfo, host } from "./host.ts";
 import { openSystemFile } from "./libc.ts";
+import { untilReady } from "./ready.ts";
 
 /** Small enough for a processor's cache: larger reads were measured to be five times slower. */
 const CHUNK_BYTES = 128 * 1024;
@@ -70,8 +71,6 @@ export function findInput(path: string): FileInfo | null {
   }
 }
 
-const isNotCapable = (error: unknown) => error instanceof Error && error.name === "NotCapable";
-
 /** The input piece by piece; each piece is valid until the next. Closes it at the end. */
 export async function* readPieces(input: Input): AsyncGenerator<Bytes> {
   using handle = input.handle;
@@ -84,16 +83,11 @@ export async function* readPieces(input: Input): AsyncGenerator<Bytes> {
 }
 
 function readSome(name: string, handle: FileHandle, buffer: Uint8Array): number {
-  for (;;) {
-    try {
-      return handle.read(buffer);
-    } catch (error) {
-      const errno = errnoOf(error);
-      if (errno === "EOF") return 0;
-      if (errno !== "EAGAIN") throw systemError(`read ${name}`, error);
-      // Somebody made the stream non-blocking: look again a little later.
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
-    }
+  try {
+    return untilReady(() => handle.read(buffer));
+  } catch (error) {
+    if (errnoOf(error) === "EOF") return 0;
+    throw systemError(`read ${name}`, error);
   }
 }
 

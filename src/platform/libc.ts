@@ -57,37 +57,27 @@ function readAll(path: string): string {
 
 const cString = (text: string): Uint8Array => utf8(`${text}\0`);
 
+/** The numbers that Linux and macOS share (include/uapi/asm-generic/errno-base.h, sys/errno.h). */
+const SHARED_ERRNO = {
+  1: "EPERM",
+  2: "ENOENT",
+  3: "ESRCH",
+  4: "EINTR",
+  5: "EIO",
+  6: "ENXIO",
+  9: "EBADF",
+  13: "EACCES",
+  16: "EBUSY",
+  19: "ENODEV",
+  20: "ENOTDIR",
+  21: "EISDIR",
+  22: "EINVAL",
+  24: "EMFILE",
+} as const;
+
 const ERRNO: Readonly<Record<"linux" | "darwin", Readonly<Record<number, string>>>> = {
-  linux: {
-    1: "EPERM",
-    2: "ENOENT",
-    3: "ESRCH",
-    4: "EINTR",
-    5: "EIO",
-    11: "EAGAIN",
-    13: "EACCES",
-    21: "EISDIR",
-    22: "EINVAL",
-    37: "ENOLCK",
-    38: "ENOSYS",
-    40: "ELOOP",
-    95: "EOPNOTSUPP",
-  },
-  darwin: {
-    1: "EPERM",
-    2: "ENOENT",
-    3: "ESRCH",
-    4: "EINTR",
-    5: "EIO",
-    35: "EAGAIN",
-    13: "EACCES",
-    21: "EISDIR",
-    22: "EINVAL",
-    77: "ENOLCK",
-    78: "ENOSYS",
-    62: "ELOOP",
-    45: "EOPNOTSUPP",
-  },
+  linux: { ...SHARED_ERRNO, 11: "EAGAIN", 37: "ENOLCK", 38: "ENOSYS", 40: "ELOOP", 95: "EOPNOTSUPP" },
+  darwin: { ...SHARED_ERRNO, 35: "EAGAIN", 45: "EOPNOTSUPP", 62: "ELOOP", 77: "ENOLCK", 78: "ENOSYS" },
 };
 
 /**

@@ -8,8 +8,8 @@ import {
   type SignatureFormat,
 } from "../../formats/ecdsa_signature.ts";
 import { openIdentity } from "../../identity/open.ts";
-import { findTarget, writeOutputFile } from "../../platform/files.ts";
-import { type Input, openInput, readPieces } from "../../platform/input.ts";
+import { writeOutputFile } from "../../platform/files.ts";
+import { findInput, type Input, openInput, readPieces } from "../../platform/input.ts";
 import { forbidInspection } from "../../platform/libc.ts";
 import { ameshLayout } from "../../platform/paths.ts";
 import { print, printJson, warn } from "../output.ts";
@@ -57,7 +57,7 @@ export async function sign({ format, encoding, out, json }: SignFlags, file = "-
 
 /** Signing a file into itself would lose it. */
 function requireOther({ info }: Input, out: string): void {
-  const target = findTarget(out);
+  const target = findInput(out);
   if (info === null || target === null || target.dev !== info.dev || target.ino !== info.ino) return;
   throw new AmeshError("ERR_USAGE", "cannot write the signature over its input", {
     hint: "choose another --out",

@@ -21,7 +21,6 @@ import {
   FILE_MODE,
   findInfo,
   findProblem,
-  findTarget,
   formatMode,
   PASSPHRASE_MODE,
   readPrivateFile,
@@ -217,19 +216,6 @@ test("temporaryName() of the longest name that a file can have is one that a fil
     writeOutputFile(directory.file(name), utf8("x"));
     assert.equal(readFileSync(directory.file(name), "utf8"), "x");
   }
-});
-
-test("findTarget() follows links, and gives null for what is not there", () => {
-  using directory = temporaryDirectory();
-  writeFileSync(directory.file("f"), "123");
-  symlinkSync("f", directory.file("link"));
-  symlinkSync("nowhere", directory.file("dangling"));
-  assert.deepEqual([findTarget(directory.file("link"))?.kind, findTarget(directory.file("link"))?.size], [
-    "file",
-    3,
-  ]);
-  assert.equal(findTarget(directory.file("dangling")), null);
-  assert.equal(findTarget(directory.file("f/x")), null);
 });
 
 test("readPrivateFile() gives the bytes up to the maximum, and null for nothing", () => {

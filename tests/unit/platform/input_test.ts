@@ -2,7 +2,13 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { symlinkSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
-import { isStandardInput, openInput, readPieces, readSmallInput } from "../../../src/platform/input.ts";
+import {
+  findInput,
+  isStandardInput,
+  openInput,
+  readPieces,
+  readSmallInput,
+} from "../../../src/platform/input.ts";
 import { evaluation, projectUrl, runChild } from "../../support/child_process.ts";
 import { ameshError } from "../../support/errors.ts";
 import { temporaryDirectory } from "../../support/temporary_directory.ts";
@@ -105,7 +111,7 @@ test("readSmallInput() refuses an endless device", () => {
 });
 
 const readStandardInput = `
-  import { openInput, readPieces, readSmallInput } from ${
+  import { findInput, openInput, readPieces, readSmallInput } from ${
   JSON.stringify(projectUrl("src/platform/input.ts"))
 };
   let text = "";
@@ -135,4 +141,17 @@ test("readPieces() reads a named pipe and what a shell passes as <(...)", () => 
     const { stdout, stderr } = runChild(["bash", "-c", script]);
     assert.equal(stdout, "through a pipe\n", stderr);
   }
+});
+
+test("findInput() follows links, gives null for what is not there, and says what it cannot tell", () => {
+  using directory = temporaryDirectory();
+  writeFileSync(directory.file("f"), "123");
+  symlinkSync("f", directory.file("link"));
+  symlinkSync("nowhere", directory.file("dangling"));
+  assert.deepEqual([findInput(directory.file("link"))?.kind, findInput(directory.file("link"))?.size], [
+    "file",
+    3,
+  ]);
+  assert.equal(findInput(directory.file("dangling")), null);
+  assert.throws(() => findInput(directory.file("f/x")), ameshError("ERR_SYSTEM", /not a directory/));
 });

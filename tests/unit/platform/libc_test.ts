@@ -4,7 +4,7 @@ import process from "node:process";
 import { test } from "node:test";
 import { encodeHex, utf8 } from "../../../src/bytes.ts";
 import { errnoOf } from "../../../src/errors.ts";
-import { findTarget } from "../../../src/platform/files.ts";
+import { findInput } from "../../../src/platform/input.ts";
 import {
   hasEnvironmentVariable,
   lockFile,
@@ -171,7 +171,7 @@ test(`openSystemFile() tells of a file what stat(2) tells${onLinux}`, linuxOnly,
   chmodSync(directory.file("f"), 0o640);
   for (const path of [directory.file("f"), directory.path, "/dev/null", "/proc/self/status"]) {
     using file = openSystemFile(path);
-    assert.deepEqual(file.info(), findTarget(path), path);
+    assert.deepEqual(file.info(), findInput(path), path);
   }
 });
 
