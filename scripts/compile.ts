@@ -22,6 +22,7 @@ const ENVIRONMENT = [
   "AMESH_PASSPHRASE_FILE",
   "CREDENTIALS_DIRECTORY",
   "AMESH_ALLOW_GROUP_READ",
+  "AMESH_TPM_TCTI",
   "SUDO_USER",
 ];
 
@@ -59,7 +60,8 @@ export const PERMISSIONS: readonly Permission[] = [
     flag: `--allow-ffi=${LIBRARY_DIRECTORIES.join(",")}`,
     neededBy:
       "libc for the lock (init), the removal of AUTH_MESH_PASSPHRASE from the environment block, the ban " +
-      "on core dumps (sign, init) and reading /proc (init, doctor); no other directory is a place for a library",
+      "on core dumps (sign, init) and reading /proc (init, doctor); libtss2 for the TPM (init, sign, doctor); " +
+      "no other directory is a place for a library",
   },
 ];
 

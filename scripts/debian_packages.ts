@@ -1,8 +1,11 @@
-/** The programs that the tests call beside the ones that every Debian has, and how they come onto a machine. */
+/** What the tests use beside what every Debian has, nearly all of it programs, and how it comes onto a machine. */
 
-/** A program, its Debian package, and which tests need it. */
+/** A program or a file, its Debian package, and which tests need it. */
 export interface Requirement {
+  /** By this name a program is found, and whatever is missing is reported. */
   readonly program: string;
+  /** Absolute path of what is needed in place of a program. */
+  readonly file?: string;
   readonly package: string;
   readonly why: string;
 }
@@ -19,15 +22,32 @@ export const REQUIREMENTS: readonly Requirement[] = [
   },
   { program: "script", package: "bsdutils", why: "gives a command a terminal" },
   { program: "unshare", package: "util-linux", why: "gives a script users and mounts of its own" },
-  { program: "setpriv", package: "util-linux", why: "runs a command as another user" },
+  {
+    program: "setpriv",
+    package: "util-linux",
+    why: "runs a command as another user, and ends one with its parent",
+  },
   { program: "flock", package: "util-linux", why: "holds amesh's lock" },
   { program: "mount", package: "mount", why: "makes full and read-only file systems" },
+  { program: "swtpm", package: "swtpm", why: "is the TPM" },
+  // Its libraries, which it cannot be without, are all that amesh itself needs for a TPM: libtss2 and its TCTIs.
+  { program: "tpm2", package: "tpm2-tools", why: "tells what is in the TPM" },
+  {
+    program: "the tpm2 provider of openssl",
+    file: `/usr/lib/${Deno.build.arch}-linux-gnu/ossl-modules/tpm2.so`,
+    package: "tpm2-openssl",
+    why: "uses keys that amesh made in the TPM, and makes some for amesh",
+  },
 ];
 
 /** Whether a program lies in a directory of PATH or where administration programs lie. */
 export function hasProgram(program: string): boolean {
   const directories = [...(Deno.env.get("PATH") ?? "").split(":"), "/usr/sbin", "/sbin"];
   return directories.some((directory) => isFile(`${directory}/${program}`));
+}
+
+function isThere({ program, file }: Requirement): boolean {
+  return file === undefined ? hasProgram(program) : isFile(file);
 }
 
 function isFile(path: string): boolean {
@@ -44,13 +64,13 @@ function isFile(path: string): boolean {
  * @returns what is still missing.
  */
 export async function installMissing(): Promise<Requirement[]> {
-  const missing = REQUIREMENTS.filter(({ program }) => !hasProgram(program));
+  const missing = REQUIREMENTS.filter((requirement) => !isThere(requirement));
   if (missing.length === 0 || !isFile("/etc/debian_version") || Deno.uid() !== 0) return missing;
   const names = [...new Set(missing.map((requirement) => requirement.package))];
   console.log(`installing ${names.join(", ")}`);
   await aptGet("update", "--quiet=2");
   await aptGet("install", "--quiet=2", "--yes", "--no-install-recommends", ...names);
-  return missing.filter(({ program }) => !hasProgram(program));
+  return missing.filter((requirement) => !isThere(requirement));
 }
 
 /** A failure needs no report of its own: what is missing afterwards is reported. */

@@ -156,6 +156,44 @@ export async function verify(point: Bytes, signatures: readonly Bytes[], message
   );
 }
 
+/** A message that was read once, for a signer that takes digests. */
+export interface HashedMessage {
+  /** SHA-256, 32 bytes. */
+  readonly digest: Bytes;
+  /** The message itself, where it was short enough to be kept. */
+  readonly bytes: Bytes | null;
+}
+
+/** Reads and hashes a message of any length in constant memory. */
+export async function hashMessage(message: Message): Promise<HashedMessage> {
+  const pieces = message[Symbol.asyncIterator]();
+  const { bytes, complete } = await readUpTo(pieces, ONE_PIECE_BYTES);
+  if (complete) return { digest: new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)), bytes };
+  const { createHash } = await import("node:crypto");
+  const stream = createHash("sha256").update(bytes);
+  for (let next; !(next = await pieces.next()).done;) stream.update(next.value);
+  return { digest: Uint8Array.from(stream.digest()), bytes: null };
+}
+
+/**
+ * Verifies a signature over a message that was hashed.
+ *
+ * @param point 33 or 65 bytes.
+ * @param signature raw, 64 bytes.
+ * @throws {AmeshError} `ERR_CORRUPT` when the point is not on the curve.
+ */
+export async function verifyHashed(
+  point: Bytes,
+  signature: Bytes,
+  { digest, bytes }: HashedMessage,
+): Promise<boolean> {
+  const { key } = await importPublicKey(point);
+  if (bytes !== null) return await crypto.subtle.verify(WITH_SHA256, key, signature, bytes);
+  // Native crypto of one runtime verifies messages only, and this one was too long to be kept.
+  const { p256 } = await import("@noble/curves/nist.js");
+  return p256.verify(signature, digest, point, { prehash: false, lowS: false });
+}
+
 /** The first pieces as one, and whether the message ended with them. */
 async function readUpTo(
   pieces: AsyncIterator<Uint8Array>,

@@ -19,6 +19,9 @@ export type TierName = typeof TIER_NAMES[number];
 
 const DEVICE_ID = /^am_[A-Za-z0-9_-]{16}$/;
 
+/** Name of a TPM object with SHA-256 in hex (TPM 2.0 Part 1 §16): the algorithm and the digest. */
+const TPM_NAME = v.pipe(v.string(), v.regex(/^000b[0-9a-f]{64}$/));
+
 const IDENTITY = v.looseObject({
   version: v.literal(IDENTITY_VERSION),
   deviceId: v.pipe(v.string(), v.regex(DEVICE_ID)),
@@ -29,6 +32,14 @@ const IDENTITY = v.looseObject({
   storageBackend: v.picklist(TIER_NAMES),
   /** Written by old versions only; see `identity/legacy.ts`. */
   passphrase: v.optional(v.string()),
+  /** What a key of the tpm2 tier is bound to; keys of amesh 0.7 have none. */
+  tpm: v.optional(v.looseObject({
+    srkName: TPM_NAME,
+    /** Handle of the SRK as `0x` and eight hex digits; 0x40000001 for one that is made anew for each use. */
+    parent: v.pipe(v.string(), v.regex(/^0x(40000001|81[0-7][0-9a-f]{5})$/)),
+    /** Name of the endorsement key, which tells this TPM from others. */
+    ekName: v.optional(TPM_NAME),
+  })),
 });
 
 /** The fields of `identity.json`, known and unknown. */

@@ -10,8 +10,14 @@ import type { Layout } from "../platform/paths.ts";
 
 /** Whether a tier can be used here and now; if not, why, and what would change that. */
 export type Availability =
-  | { readonly available: true }
-  | { readonly available: false; readonly cause: string; readonly remedy: string | null };
+  & (
+    | { readonly available: true }
+    | { readonly available: false; readonly cause: string; readonly remedy: string | null }
+  )
+  & {
+    /** What `doctor` shows of it, by label: maker, state … */
+    readonly details?: Readonly<Record<string, string>>;
+  };
 
 /** What a tier may use of its surroundings. */
 export interface TierContext {

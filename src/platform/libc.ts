@@ -4,16 +4,17 @@
  * Constants are those of Linux (include/uapi) and macOS (sys/fcntl.h, sys/file.h, sys/ptrace.h).
  */
 import { FfiLoadError, library } from "../ffi/ffi.ts";
-import { type Bytes, utf8 } from "../bytes.ts";
+import { type Bytes, concatBytes, utf8 } from "../bytes.ts";
 import { errnoOf } from "../errors.ts";
 import { type FileHandle, type FileInfo, host } from "./host.ts";
 
+/** Debian's layout, Fedora's, and that of Arch and Alpine. */
 const LINUX_DIRECTORIES = {
-  x64: ["/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/usr/lib", "/lib"],
-  arm64: ["/lib/aarch64-linux-gnu", "/lib64", "/usr/lib64", "/usr/lib", "/lib"],
+  x64: ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/usr/lib", "/lib"],
+  arm64: ["/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/lib64", "/usr/lib64", "/usr/lib", "/lib"],
 } as const;
 
-const libc = library(paths, {
+const libc = library(libcPaths, {
   close: { parameters: ["i32"], result: "i32" },
   flock: { parameters: ["i32", "i32"], result: "i32" },
   getenv: { parameters: ["buffer"], result: "address" },
@@ -25,6 +26,7 @@ const libc = library(paths, {
   open: { parameters: ["buffer", "i32"], result: "i32" },
   prctl: { parameters: ["i32", "size", "size", "size", "size"], result: "i32" },
   read: { parameters: ["i32", "buffer", "size"], result: "size" },
+  setenv: { parameters: ["buffer", "buffer", "i32"], result: "i32" },
   statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
   strlen: { parameters: ["address"], result: "size" },
   unsetenv: { parameters: ["buffer"], result: "i32" },
@@ -33,16 +35,21 @@ const libc = library(paths, {
 });
 
 /** Absolute paths of the libc that this process runs on. */
-function paths(): readonly string[] {
+export function libcPaths(): readonly string[] {
   if (host.os === "darwin") return ["/usr/lib/libSystem.B.dylib"];
   if (host.os === "windows") return [];
-  const candidates = LINUX_DIRECTORIES[host.arch].map((directory) => `${directory}/libc.so.6`);
+  const candidates = systemLibraryPaths("libc.so.6");
   if (host.runtime === "deno") return candidates;
   // A musl executable must not load a glibc that happens to lie on the same machine, so ask the kernel.
   const mapped = /(\/\S*\/(?:libc\.so\.6|libc\.musl-\S+|ld-musl-\S+\.so\.1))$/m.exec(
     readAll("/proc/self/maps"),
   );
   return mapped?.[1] === undefined ? candidates : [mapped[1]];
+}
+
+/** Absolute paths where a Linux distribution may keep a library. @param name its soname. */
+export function systemLibraryPaths(name: string): string[] {
+  return host.os === "linux" ? LINUX_DIRECTORIES[host.arch].map((directory) => `${directory}/${name}`) : [];
 }
 
 function readAll(path: string): string {
@@ -55,7 +62,8 @@ function readAll(path: string): string {
   return text;
 }
 
-const cString = (text: string): Uint8Array => utf8(`${text}\0`);
+/** A text as C takes it: UTF-8 and a zero byte. */
+export const cString = (text: string): Bytes => utf8(`${text}\0`);
 
 /** The numbers that Linux and macOS share (include/uapi/asm-generic/errno-base.h, sys/errno.h). */
 const SHARED_ERRNO = {
@@ -87,7 +95,7 @@ const ERRNO: Readonly<Record<"linux" | "darwin", Readonly<Record<number, string>
  *
  * @throws {Error} with `code`.
  */
-function checked<T extends number | bigint>(name: string, call: () => T): T {
+export function checked<T extends number | bigint>(name: string, call: () => T): T {
   const os = host.os === "darwin" ? "darwin" : "linux";
   const location = os === "darwin" ? libc.__error() : libc.__errno_location();
   const value = new Uint8Array(4);
@@ -165,6 +173,24 @@ export function takeEnvironmentSecret(name: string): Bytes {
   return value;
 }
 
+/** Sets a variable where C libraries look for it, which neither runtime's own environment is sure to reach. */
+export function setEnvironmentVariable(name: string, value: string): void {
+  libc.setenv(cString(name), cString(value), 1);
+}
+
+/** A copy of C memory. @param address not NULL. */
+export function readMemory(address: bigint, length: number): Bytes {
+  const bytes = new Uint8Array(length);
+  if (length > 0) libc.memcpy(bytes, address, BigInt(length));
+  return bytes;
+}
+
+/** The text at an address, up to its zero byte; empty for NULL. */
+export function readCString(address: bigint): string {
+  if (address === 0n) return "";
+  return new TextDecoder().decode(readMemory(address, Number(libc.strlen(address))));
+}
+
 /** What `call` gives, or `otherwise` where there is no libc to call. */
 function withoutLibc<T>(call: () => T, otherwise: () => T): T {
   try {
@@ -218,28 +244,36 @@ export function openSystemFile(path: string): FileHandle {
       throw new TypeError("opened for reading");
     },
     sync: () => {},
-    info: () => descriptorInfo(fd),
+    info: () => {
+      const { gid: _gid, ...info } = fileInfo(fd, "", AT_EMPTY_PATH) ?? UNKNOWN_FILE;
+      return info;
+    },
     close,
     [Symbol.dispose]: close,
   };
 }
 
 const AT_EMPTY_PATH = 0x1000;
+const AT_FDCWD = -100;
 const STATX_BASIC_STATS = 0x7ff;
 const KINDS: Readonly<Record<number, FileInfo["kind"]>> = {
   0o04: "directory",
   0o10: "file",
   0o12: "symlink",
 };
+const UNKNOWN_FILE = { kind: "other", mode: null, uid: null, gid: 0, size: 0, dev: 0, ino: 0 } as const;
 
-/** statx(2), whose structure is the same on every processor (linux/stat.h); `other` where there is none. */
-function descriptorInfo(fd: number): FileInfo {
+/** stat(2) for what Deno keeps from programs, with the group. @returns `null` when it cannot be looked at. */
+export function systemFileInfo(path: string): FileInfo & { readonly gid: number } | null {
+  return withoutLibc(() => fileInfo(AT_FDCWD, path, 0), () => null);
+}
+
+/** statx(2), whose structure is the same on every processor (linux/stat.h); `null` where there is none. */
+function fileInfo(fd: number, path: string, flags: number): FileInfo & { readonly gid: number } | null {
+  if (host.os !== "linux") return null;
   const buffer = new Uint8Array(256);
-  const known = host.os === "linux" && withoutLibc(
-    () => libc.statx(fd, cString(""), AT_EMPTY_PATH, STATX_BASIC_STATS, buffer) === 0,
-    () => false,
-  );
-  if (!known) return { kind: "other", mode: null, uid: null, size: 0, dev: 0, ino: 0 };
+  const statx = () => libc.statx(fd, cString(path), flags, STATX_BASIC_STATS, buffer) === 0;
+  if (!withoutLibc(statx, () => false)) return null;
   const view = new DataView(buffer.buffer);
   const [mode, major, minor] = [
     view.getUint16(28, true),
@@ -250,11 +284,26 @@ function descriptorInfo(fd: number): FileInfo {
     kind: KINDS[mode >>> 12] ?? "other",
     mode: mode & 0o7777,
     uid: view.getUint32(20, true),
+    gid: view.getUint32(24, true),
     size: Number(view.getBigUint64(40, true)),
     // As makedev(3) puts the two together, for the numbers that Linux hands out.
     dev: (minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12),
     ino: Number(view.getBigUint64(32, true)),
   };
+}
+
+/** Text of a file below `/proc`, `/sys`, `/dev` or `/etc`; `null` when it cannot be read. */
+export function readSystemFile(path: string): string | null {
+  try {
+    using file = openSystemFile(path);
+    const pieces: Uint8Array[] = [];
+    const buffer = new Uint8Array(1 << 14);
+    for (let count; (count = file.read(buffer)) > 0;) pieces.push(buffer.slice(0, count));
+    return new TextDecoder().decode(concatBytes(...pieces));
+  } catch (error) {
+    if (error instanceof FfiLoadError || errnoOf(error) !== undefined) return null;
+    throw error;
+  }
 }
 
 /** include/uapi/asm-generic/mman-common.h */

@@ -1,8 +1,6 @@
 /** How much memory this process can still have, as far as the system tells. */
-import { FfiLoadError } from "../ffi/ffi.ts";
-import { errnoOf } from "../errors.ts";
 import { host } from "./host.ts";
-import { openSystemFile } from "./libc.ts";
+import { readSystemFile } from "./libc.ts";
 
 /**
  * Bytes that can be allocated before the kernel kills somebody: free and reclaimable memory with free swap, or
@@ -12,8 +10,8 @@ import { openSystemFile } from "./libc.ts";
  */
 export function availableMemory(): number | null {
   if (host.os !== "linux") return null;
-  const machine = parseMeminfo(read("/proc/meminfo"));
-  const container = cgroupHeadroom(read("/proc/self/cgroup"), read);
+  const machine = parseMeminfo(readSystemFile("/proc/meminfo"));
+  const container = cgroupHeadroom(readSystemFile("/proc/self/cgroup"), readSystemFile);
   if (machine === null || container === null) return machine ?? container;
   return Math.min(machine, container);
 }
@@ -74,16 +72,3 @@ const V1 = {
 } as const;
 // cgroup v1 says "no limit" by a number near 2^63.
 const NO_LIMIT = 2 ** 53;
-
-function read(path: string): string | null {
-  try {
-    using file = openSystemFile(path);
-    const buffer = new Uint8Array(1 << 14);
-    let length = 0;
-    for (let count; (count = file.read(buffer.subarray(length))) > 0; length += count);
-    return new TextDecoder().decode(buffer.subarray(0, length));
-  } catch (error) {
-    if (error instanceof FfiLoadError || errnoOf(error) !== undefined) return null;
-    throw error;
-  }
-}

@@ -11,7 +11,12 @@ export function untilReady<T>(call: () => T): T {
       return call();
     } catch (error) {
       if (errnoOf(error) !== "EAGAIN") throw error;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_MS);
+      pause(RETRY_MS);
     }
   }
+}
+
+/** Blocks this thread. @param ms milliseconds. */
+export function pause(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }

@@ -6,6 +6,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import process from "node:process";
+import { swtpmMissing } from "../support/swtpm.ts";
 
 /** One way of running amesh: `argv` goes before the arguments, `env` is what the runtime itself needs. */
 export interface Target {
@@ -95,6 +96,7 @@ function holds(condition: string, target: Target): boolean {
   if (condition === "root") return process.getuid?.() === 0;
   if (condition === "unix") return process.platform !== "win32";
   if (condition === "mount") return canMount;
+  if (condition === "swtpm") return swtpmMissing() === undefined;
   if (condition === "linux" || condition === "darwin") return process.platform === condition;
   throw new Error(`unknown condition [${condition}]`);
 }

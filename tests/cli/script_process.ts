@@ -8,6 +8,8 @@ import * as fs from "node:fs";
 import { constants, tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import process from "node:process";
+import { NO_TPM } from "../support/environment.ts";
+import type { Swtpm } from "../support/swtpm.ts";
 import { findProgram, type Script, type Target } from "./script.ts";
 
 /** What a program left behind; `code` is 128 + the signal's number when a signal ended it. */
@@ -28,7 +30,9 @@ export class ScriptRun {
   readonly root = fs.mkdtempSync(join(fs.realpathSync(tmpdir()), "amesh-cli-"));
   readonly work = join(this.root, "work");
   readonly bin = join(this.root, "bin");
-  readonly env = new Map([["HOME", this.work], ["WORK", this.work]]);
+  readonly env = new Map([["HOME", this.work], ["WORK", this.work], ["AMESH_TPM_TCTI", NO_TPM]]);
+  /** Software TPMs by name. */
+  readonly tpms = new Map<string, Swtpm>();
   #prefix: readonly string[] = [];
   readonly #live = new Set<ChildProcess>();
   cwd = this.work;
@@ -139,6 +143,7 @@ export class ScriptRun {
   /** Removes the directory; everything that runs is ended before. */
   remove(): void {
     this.killAll();
+    for (const tpm of this.tpms.values()) tpm[Symbol.dispose]();
     // What a script made read-only cannot be emptied otherwise, except by root.
     spawnSync("chmod", ["-R", "u+rwx", this.root]);
     fs.rmSync(this.root, { recursive: true, force: true });

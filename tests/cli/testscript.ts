@@ -5,6 +5,7 @@
 import * as fs from "node:fs";
 import { delimiter, join } from "node:path";
 import process from "node:process";
+import { startSwtpm } from "../support/swtpm.ts";
 import { applies, expandWord, findProgram, type Script, SEARCH_PATH, type Target } from "./script.ts";
 import { ScriptRun } from "./script_process.ts";
 
@@ -58,6 +59,31 @@ function editJson(run: ScriptRun, file: string, path: string, source: string | u
       ? pick(run.read(source.slice(1)).toString(), path)
       : JSON.parse(source);}
   fs.writeFileSync(run.path(file), JSON.stringify(document, null, 2) + "\n");
+}
+
+/** Starts, chooses and troubles a script's software TPMs. @throws {Error} an unknown verb or name, or a full TPM. */
+function controlTpm(run: ScriptRun, verb: string, name: string): void {
+  if (verb === "start") run.tpms.set(name, startSwtpm());
+  const tpm = run.tpms.get(name);
+  if (tpm === undefined) throw new Error(`no TPM ${name}`);
+  const loaded = () => [...tpm.transientHandles(), ...tpm.loadedSessions()];
+  const verbs: Readonly<Record<string, () => void>> = {
+    start: () => verbs["use"]!(),
+    use: () => {
+      for (const variable of ["AMESH_TPM_TCTI", "TPM2TOOLS_TCTI", "TPM2OPENSSL_TCTI"]) {
+        run.env.set(variable, tpm.tcti);
+      }
+    },
+    kill: () => tpm.kill(),
+    restart: () => tpm.restart(),
+    unstarted: () => tpm.restart({ startup: false }),
+    freeze: () => tpm.freeze(),
+    thaw: () => tpm.thaw(),
+    clear: () => tpm.clear(),
+    empty: () => check(loaded().length === 0, false, `nothing loaded in the TPM, got ${loaded()}`),
+  };
+  if (!Object.hasOwn(verbs, verb)) throw new Error(`unknown verb ${verb}`);
+  verbs[verb]!();
 }
 
 function commands(options: ScriptOptions): Readonly<Record<string, Command>> {
@@ -124,6 +150,7 @@ function commands(options: ScriptOptions): Readonly<Record<string, Command>> {
     unprivileged: (run) =>
       process.getuid?.() === 0 && run.runThrough(findProgram("setpriv")!, ...NO_CAPABILITIES),
     nobody: (run) => run.runThrough(findProgram("setpriv")!, ...NOBODY),
+    swtpm: (run, [verb = "", name = "tpm"]) => controlTpm(run, verb, name),
     fixture: (run, [name = "", to = ".amesh"]) => run.copyFixture(join(options.fixtures, name), run.path(to)),
   };
 }

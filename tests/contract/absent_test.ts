@@ -14,7 +14,7 @@ const identity: Identity = {
   publicKey: new Uint8Array(33) as Bytes,
 };
 
-for (const name of ["secure-enclave", "keychain", "tpm2"] satisfies TierName[]) {
+for (const name of ["secure-enclave", "keychain"] satisfies TierName[]) {
   test(`${name}: probe() says that it is not part of this version, with a remedy`, async () => {
     const tier = await loadTier(name);
     assert.equal(tier.name, name);

@@ -80,7 +80,13 @@ interface Report {
   readonly directory: string;
   readonly identity: string | null;
   readonly backend: string | null;
-  readonly tiers: readonly { backend: string; available: boolean; cause?: string; remedy?: string | null }[];
+  readonly tiers: readonly {
+    readonly backend: string;
+    readonly available: boolean;
+    readonly cause?: string;
+    readonly remedy?: string | null;
+    readonly details?: Readonly<Record<string, string>>;
+  }[];
   readonly passphraseSources: readonly string[];
   readonly notes: readonly string[];
   readonly repaired: readonly string[];
@@ -97,9 +103,10 @@ function formatReport(report: Report): string {
     `Directory: ${report.directory}`,
     `Identity: ${identity}`,
     "Key storage, in the order in which it is tried:",
-    ...report.tiers.flatMap(({ backend, available, cause, remedy }) => [
+    ...report.tiers.flatMap(({ backend, available, cause, remedy, details = {} }) => [
       `  ${backend}: ${available ? "available" : `not available: ${cause}`}`,
       ...(remedy ? [`    remedy: ${remedy}`] : []),
+      ...Object.entries(details).map(([label, value]) => `    ${label}: ${value}`),
     ]),
     `Passphrase source in force: ${report.passphraseSources.join(", then ") || "none"}`,
     ...report.notes.map((note) => `Note: ${note}`),

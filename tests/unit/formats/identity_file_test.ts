@@ -34,7 +34,7 @@ test("TIER_NAMES stand in the order in which they are tried", () => {
 });
 
 test("newIdentityFields() makes what parseIdentity() reads, with what the tier must remember", async () => {
-  const extra = fc.constantFrom({}, { tpm: { srkName: "000b", parent: "0x81000001" } });
+  const extra = fc.constantFrom({}, { tpm: { srkName: `000b${"5a".repeat(32)}`, parent: "0x81000001" } });
   const when = new Date("2026-03-01T09:00:00.000Z");
   await fc.assert(
     fc.asyncProperty(

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { TIER_NAMES, type TierName } from "../../../src/formats/identity_file.ts";
 import { type Availability, PROTECTION } from "../../../src/keystore/keystore.ts";
 import { type Detection, detectTiers, loadTier, selectTier } from "../../../src/keystore/select.ts";
+import { setEnvironment } from "../../support/environment.ts";
 import { ameshError } from "../../support/errors.ts";
 
 const yes: Availability = { available: true };
@@ -15,6 +16,7 @@ for (const name of TIER_NAMES) {
 }
 
 test("detectTiers() probes all four in their order", async () => {
+  using _environment = setEnvironment();
   const detections = await detectTiers();
   assert.deepEqual(detections.map(({ name }) => name), [
     "secure-enclave",

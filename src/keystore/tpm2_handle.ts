@@ -1,0 +1,88 @@
+/**
+ * TPM keys of amesh 0.7: no file, the key lies at a persistent handle that follows from its alias. They keep working;
+ * none is made any more.
+ */
+import { equalBytes, utf8 } from "../bytes.ts";
+import { AmeshError } from "../errors.ts";
+import type { Identity } from "../formats/identity_file.ts";
+import { compressPoint } from "../formats/public_key.ts";
+import { connectTpm } from "../tpm/detect.ts";
+import { evict, readPublic, startSession } from "../tpm/commands.ts";
+import type { EsysConnection, EsysTr } from "../tpm/connection.ts";
+import { findPersistent, findStorageRoot } from "../tpm/storage_root.ts";
+import { canHoldSalt, isSigningKey, OWNER_PERSISTENT, parseEccPublic } from "../tpm/structures.ts";
+
+/** A key at a handle, with a session to use it by. */
+export interface HandleKey {
+  readonly tpm: EsysConnection;
+  readonly handle: EsysTr;
+  readonly session: EsysTr;
+}
+
+/** `0x81000000 | (first four bytes of SHA-256(keyAlias), big-endian, & 0x00ffffff)` */
+export async function persistentHandleOf(keyAlias: string): Promise<number> {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", utf8(keyAlias)));
+  return (OWNER_PERSISTENT.first | (new DataView(digest.buffer).getUint32(0) & 0x00ffffff)) >>> 0;
+}
+
+/** @throws {AmeshError} `ERR_CORRUPT`: no key there, or another one. */
+export async function openHandleKey(identity: Identity): Promise<HandleKey> {
+  const tpmHandle = await handleOf(identity);
+  const tpm = connectTpm();
+  try {
+    const handle = findKey(tpm, tpmHandle, identity);
+    if (handle === null) {
+      throw unusable(
+        `there is none at TPM handle ${hex(tpmHandle)}, where amesh 0.7 kept it`,
+        "it was removed, the TPM was cleared, or this is another TPM; make a new identity with: " +
+          "amesh init --force --name NAME",
+      );
+    }
+    // The key itself is known for certain; where it cannot take a salt the SRK has to.
+    const area = parseEccPublic(readPublic(tpm, handle));
+    const root = area !== null && canHoldSalt(area) ? null : findStorageRoot(tpm);
+    const session = startSession(tpm, root?.handle ?? handle);
+    if (root?.isTransient) tpm.flush(root.handle);
+    return { tpm, handle, session };
+  } catch (error) {
+    tpm[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** Takes the key out of the TPM, if it is this identity's; none being there is no error. */
+export async function evictHandleKey(identity: Identity): Promise<void> {
+  const tpmHandle = await persistentHandleOf(identity.fields.keyAlias);
+  if (tpmHandle > OWNER_PERSISTENT.last) return;
+  using tpm = connectTpm();
+  const handle = findKey(tpm, tpmHandle, identity);
+  if (handle !== null) evict(tpm, handle, tpmHandle);
+}
+
+async function handleOf({ fields }: Identity): Promise<number> {
+  const tpmHandle = await persistentHandleOf(fields.keyAlias);
+  if (tpmHandle <= OWNER_PERSISTENT.last) return tpmHandle;
+  throw unusable(
+    `amesh 0.7 computed TPM handle ${hex(tpmHandle)} for it, but no owner's key can lie above ` +
+      `${hex(OWNER_PERSISTENT.last)}, so it was never stored`,
+    "make a new identity with: amesh init --force --name NAME",
+  );
+}
+
+/** The key at the handle; `null` when there is none. @throws {AmeshError} `ERR_CORRUPT`: another key. */
+function findKey(tpm: EsysConnection, tpmHandle: number, { publicKey }: Identity): EsysTr | null {
+  const handle = findPersistent(tpm, tpmHandle);
+  if (handle === null) return null;
+  const area = parseEccPublic(readPublic(tpm, handle));
+  if (area !== null && isSigningKey(area) && equalBytes(compressPoint(area.point), publicKey)) return handle;
+  throw unusable(
+    `TPM handle ${hex(tpmHandle)} holds another key`,
+    "another program put it there, or this is another TPM; the key of this identity is not in this TPM",
+  );
+}
+
+const hex = (tpmHandle: number): string => `0x${tpmHandle.toString(16)}`;
+
+function unusable(reason: string, hint: string): AmeshError {
+  return new AmeshError("ERR_CORRUPT", `cannot open the key: ${reason}`, { hint });
+}
