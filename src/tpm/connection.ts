@@ -14,7 +14,7 @@ import { esys, mu, rc as rcLibrary, tctildr } from "./library.ts";
 import { conditionOf, isFatal, isRetry, isTryAgain, TpmError } from "./response_code.ts";
 import type { Tcti } from "./tcti.ts";
 
-/** How long one command may take before the TPM counts as hung, in milliseconds. */
+/** How long the TPM may be silent before it counts as hung, and how long it may be busy, in milliseconds. */
 export const COMMAND_TIMEOUT_MS = 20_000;
 /** Before a command that the TPM could not take is sent again, in milliseconds. */
 const RETRY_PAUSE_MS = 20;
@@ -48,7 +48,7 @@ export class EsysConnection implements Disposable {
   #lost: "failed" | "hung" | null = null;
 
   /**
-   * @param timeoutMs of one command.
+   * @param timeoutMs see {@linkcode COMMAND_TIMEOUT_MS}.
    * @throws {TpmError}; {FfiLoadError} a library is missing.
    */
   constructor(way: Tcti, timeoutMs: number = COMMAND_TIMEOUT_MS) {
@@ -134,21 +134,22 @@ export class EsysConnection implements Disposable {
    */
   run(command: string, send: (context: bigint) => number, take: (context: bigint) => number): void {
     const context = this.#context[0]!;
-    const deadline = performance.now() + this.#timeoutMs;
+    const patience = performance.now() + this.#timeoutMs;
     for (;;) {
       this.#check(command, send(context));
       let rc: number;
       do {
-        this.#wait(command, deadline);
+        this.#wait(command);
         rc = take(context);
       } while (isTryAgain(rc));
-      if (!isRetry(rc) || performance.now() > deadline) return this.#check(command, rc);
+      if (!isRetry(rc) || performance.now() > patience) return this.#check(command, rc);
       pause(RETRY_PAUSE_MS);
     }
   }
 
   /** @throws {TpmError} `timeout`. */
-  #wait(command: string, deadline: number): void {
+  #wait(command: string): void {
+    const deadline = performance.now() + this.#timeoutMs;
     if (this.#isAnswered(() => deadline - performance.now())) return;
     this.#lost = "hung";
     throw new TpmError("timeout", command, null);
