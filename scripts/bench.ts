@@ -12,14 +12,17 @@ import { formatHeader, measureGroup } from "./bench/table.ts";
 const USAGE = `usage: deno task bench [options]
 
   --runs N      rounds of every group (default 20; a third of them for the file of 1 GiB)
+  --only REGEX  figures whose title matches (default all)
   --form NAME   what is measured: ${FORMS.join(", ")}; may be repeated
                 (default: bun and deno, and deno-run where deno is made by a stand-in or not at all)
 
-Compared are the programs of Debian's packages argon2 and openssl; peak memory needs its package time.`;
+Compared are the programs of Debian's packages argon2, openssl, tpm2-tools and tpm2-openssl, the TPM is that of
+swtpm; peak memory needs the package time.`;
 
 interface Request {
   readonly runs: number;
   readonly forms: readonly Form[];
+  readonly only: RegExp;
 }
 
 /** @returns `null` when the arguments are not understood. */
@@ -27,12 +30,17 @@ function parseRequest(args: readonly string[]): Request | null {
   const options = {
     runs: { type: "string", default: "20" },
     form: { type: "string", multiple: true },
+    only: { type: "string", default: "" },
   } as const;
   try {
-    const { values: { runs, form } } = parseArgs({ args: [...args], options });
+    const { values: { runs, form, only } } = parseArgs({ args: [...args], options });
     const forms = (form ?? []).map((name) => FORMS.find((known) => known === name));
     if (!/^[1-9]\d*$/.test(runs) || forms.includes(undefined)) return null;
-    return { runs: Number(runs), forms: forms.filter((known) => known !== undefined) };
+    return {
+      runs: Number(runs),
+      forms: forms.filter((known) => known !== undefined),
+      only: new RegExp(only),
+    };
   } catch {
     return null;
   }
@@ -76,10 +84,10 @@ async function main(args: readonly string[]): Promise<number> {
   });
   try {
     const programs = await makeForms(request.forms, join(work, "programs"));
-    const groups = await planGroups(programs, work, request.runs, note);
+    using plan = await planGroups(programs, work, request.runs, note);
     const time = findProgram("time", "peak memory is not measured", note);
     console.log(formatHeader(request.runs));
-    for (const group of groups) {
+    for (const group of plan.groups.filter(({ title }) => request.only.test(title))) {
       const rows = await measureGroup(group, { time, errors: join(work, "errors"), note });
       for (const row of rows) console.log(row);
     }

@@ -1,9 +1,10 @@
 /** What is measured beside what, and how good it shall be. */
 import { join } from "node:path";
 import { runProgram } from "../build.ts";
-import { type Command, measure } from "./process.ts";
+import { measure } from "./process.ts";
 import type { Programs } from "./programs.ts";
 import type { Entry, Group } from "./table.ts";
+import { type MakeCommand, planTpm } from "./tpm.ts";
 
 const LARGE_BYTES = 1024 ** 3;
 const PIECE_BYTES = 1 << 20;
@@ -31,6 +32,11 @@ export function findProgram(name: string, consequence: string, note: Note): stri
   return undefined;
 }
 
+/** What is measured; disposing of it ends what was started for it. */
+export interface Plan extends Disposable {
+  readonly groups: readonly Group[];
+}
+
 /**
  * The groups that this machine can measure.
  *
@@ -41,7 +47,7 @@ export async function planGroups(
   work: string,
   runs: number,
   note: Note,
-): Promise<Group[]> {
+): Promise<Plan> {
   const stdin = join(work, "stdin");
   await Deno.writeTextFile(stdin, PASSPHRASE);
   const small = join(work, "small");
@@ -58,8 +64,11 @@ export async function planGroups(
     stdin,
   });
   const [first] = programs;
-  if (first === undefined) return [];
-  measure(command([...first.amesh, "init", "--name=bench"]), join(work, "errors"));
+  if (first === undefined) return { groups: [], [Symbol.dispose]: () => {} };
+  measure(
+    command([...first.amesh, "init", "--name=bench", "--backend=encrypted-file"]),
+    join(work, "errors"),
+  );
 
   const groups = programs.map((program) => versionGroup(program, runs, command));
   const argon2 = findProgram("argon2", "sign of a small file and init are left out", note);
@@ -78,7 +87,7 @@ export async function planGroups(
         peer,
         ...programs.map(({ title, amesh }): Entry => ({
           name: `amesh init, ${title}`,
-          command: command([...amesh, "init", "--name=bench"], "fresh"),
+          command: command([...amesh, "init", "--name=bench", "--backend=encrypted-file"], "fresh"),
           prepare: () => removeDirectory(fresh),
           peer: { name: peer.name, goal: 2.2 },
         })),
@@ -86,11 +95,10 @@ export async function planGroups(
     });
   }
   const large = await largeGroup(programs, work, Math.max(3, Math.round(runs / 3)), command, note);
-  return large === undefined ? groups : [...groups, large];
+  if (large !== undefined) groups.push(large);
+  const tpm = planTpm(programs, work, small, runs, command, note);
+  return { groups: [...groups, ...tpm?.groups ?? []], [Symbol.dispose]: () => tpm?.[Symbol.dispose]() };
 }
-
-/** A command with the environment of all. @param identity name of the directory of its identity. */
-type MakeCommand = (argv: readonly string[], identity?: string) => Command;
 
 function versionGroup({ title, amesh, empty }: Programs, rounds: number, command: MakeCommand): Group {
   const peer = { name: `empty program, ${title}`, command: command(empty) };
