@@ -10,7 +10,14 @@ import { connectTpm } from "../tpm/detect.ts";
 import { evict, readPublic, startSession } from "../tpm/commands.ts";
 import type { EsysConnection, EsysTr } from "../tpm/connection.ts";
 import { findPersistent, findStorageRoot } from "../tpm/storage_root.ts";
-import { canHoldSalt, isSigningKey, OWNER_PERSISTENT, parseEccPublic } from "../tpm/structures.ts";
+import {
+  canHoldSalt,
+  type EccPublic,
+  isSigningKey,
+  nameOfPublic,
+  OWNER_PERSISTENT,
+  parseEccPublic,
+} from "../tpm/structures.ts";
 
 /** A key at a handle, with a session to use it by. */
 export interface HandleKey {
@@ -30,8 +37,8 @@ export async function openHandleKey(identity: Identity): Promise<HandleKey> {
   const tpmHandle = await handleOf(identity);
   const tpm = connectTpm();
   try {
-    const handle = findKey(tpm, tpmHandle, identity);
-    if (handle === null) {
+    const found = await findKey(tpm, tpmHandle, identity);
+    if (found === null) {
       throw unusable(
         `there is none at TPM handle ${hex(tpmHandle)}, where amesh 0.7 kept it`,
         "it was removed, the TPM was cleared, or this is another TPM; make a new identity with: " +
@@ -39,8 +46,8 @@ export async function openHandleKey(identity: Identity): Promise<HandleKey> {
       );
     }
     // The key itself is known for certain; where it cannot take a salt the SRK has to.
-    const area = parseEccPublic(readPublic(tpm, handle));
-    const root = area !== null && canHoldSalt(area) ? null : findStorageRoot(tpm);
+    const { handle, area } = found;
+    const root = canHoldSalt(area) ? null : findStorageRoot(tpm);
     const session = startSession(tpm, root?.handle ?? handle);
     if (root?.isTransient) tpm.flush(root.handle);
     return { tpm, handle, session };
@@ -55,8 +62,8 @@ export async function evictHandleKey(identity: Identity): Promise<void> {
   const tpmHandle = await persistentHandleOf(identity.fields.keyAlias);
   if (tpmHandle > OWNER_PERSISTENT.last) return;
   using tpm = connectTpm();
-  const handle = findKey(tpm, tpmHandle, identity);
-  if (handle !== null) evict(tpm, handle, tpmHandle);
+  const found = await findKey(tpm, tpmHandle, identity);
+  if (found !== null) evict(tpm, found.handle, tpmHandle);
 }
 
 async function handleOf({ fields }: Identity): Promise<number> {
@@ -69,12 +76,27 @@ async function handleOf({ fields }: Identity): Promise<number> {
   );
 }
 
-/** The key at the handle; `null` when there is none. @throws {AmeshError} `ERR_CORRUPT`: another key. */
-function findKey(tpm: EsysConnection, tpmHandle: number, { publicKey }: Identity): EsysTr | null {
+/** A key at a handle that is the identity's. */
+interface FoundKey {
+  readonly handle: EsysTr;
+  readonly area: EccPublic;
+}
+
+/** `null` when there is none at the handle. @throws {AmeshError} `ERR_CORRUPT`: another key. */
+async function findKey(
+  tpm: EsysConnection,
+  tpmHandle: number,
+  { publicKey }: Identity,
+): Promise<FoundKey | null> {
   const handle = findPersistent(tpm, tpmHandle);
   if (handle === null) return null;
-  const area = parseEccPublic(readPublic(tpm, handle));
-  if (area !== null && isSigningKey(area) && equalBytes(compressPoint(area.point), publicKey)) return handle;
+  const publicArea = readPublic(tpm, handle);
+  const area = parseEccPublic(publicArea);
+  // The session is salted to what the library read before, so it must be the same key.
+  const isSame = equalBytes(tpm.nameOf(handle), await nameOfPublic(publicArea));
+  if (isSame && area !== null && isSigningKey(area) && equalBytes(compressPoint(area.point), publicKey)) {
+    return { handle, area };
+  }
   throw unusable(
     `TPM handle ${hex(tpmHandle)} holds another key`,
     "another program put it there, or this is another TPM; the key of this identity is not in this TPM",

@@ -202,6 +202,12 @@ export function parseEccPublic(bytes: Uint8Array): EccPublic | null {
   });
 }
 
+/** Name of an object whose Name algorithm is SHA-256 (Part 1 §16), 34 bytes. @param publicArea TPM2B_PUBLIC. */
+export async function nameOfPublic(publicArea: Bytes): Promise<Bytes> {
+  const digest = await crypto.subtle.digest("SHA-256", publicArea.subarray(2));
+  return concatBytes(u16be(ALG.SHA256), new Uint8Array(digest));
+}
+
 /** A TPM may strip leading zero bytes. @throws {RangeError} longer than 32 bytes. */
 function coordinate(bytes: Uint8Array): Bytes {
   if (bytes.length > COORDINATE_BYTES) throw new RangeError("longer than a coordinate");
