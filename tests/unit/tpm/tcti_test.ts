@@ -1,0 +1,54 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { findTcti } from "../../../src/tpm/tcti.ts";
+import { setEnvironment } from "../../support/environment.ts";
+import { ameshError } from "../../support/errors.ts";
+
+function tctiOf(value: string) {
+  using _environment = setEnvironment({ AMESH_TPM_TCTI: value });
+  return findTcti();
+}
+
+test("findTcti() is the kernel's shared device, also where the variable is empty", () => {
+  assert.deepEqual(tctiOf(""), {
+    conf: "device:/dev/tpmrm0",
+    device: "/dev/tpmrm0",
+    peer: null,
+    control: null,
+    fromEnvironment: false,
+  });
+});
+
+const ways: [string, string, string | null, unknown, unknown][] = [
+  ["device:/dev/tpm0", "device:/dev/tpm0", "/dev/tpm0", null, null],
+  ["device", "device:/dev/tpmrm0", "/dev/tpmrm0", null, null],
+  ["device:", "device:/dev/tpmrm0", "/dev/tpmrm0", null, null],
+  ["swtpm:path=/run/s", "swtpm:path=/run/s", null, { path: "/run/s" }, { path: "/run/s.ctrl" }],
+  ["swtpm", "swtpm:", null, { port: 2321 }, { port: 2322 }],
+  ["swtpm:host=localhost,port=99", "swtpm:host=localhost,port=99", null, { port: 99 }, { port: 100 }],
+  ["swtpm:host=tpm.example,port=99", "swtpm:host=tpm.example,port=99", null, null, null],
+  ["mssim:port=99", "mssim:port=99", null, { port: 99 }, null],
+  ["tabrmd:bus_type=session", "tabrmd:bus_type=session", null, null, null],
+];
+for (const [value, conf, device, peer, control] of ways) {
+  test(`findTcti() understands ${value}`, () => {
+    assert.deepEqual(tctiOf(value), { conf, device, peer, control, fromEnvironment: true });
+  });
+}
+
+for (
+  const value of [
+    "/tmp/x.so:conf",
+    "./x",
+    "cmd:nc host 1",
+    "libtss2-tcti-x.so.0",
+    "device2",
+    "x:",
+    ":",
+    " device",
+  ]
+) {
+  test(`findTcti() refuses ${JSON.stringify(value)}`, () => {
+    assert.throws(() => tctiOf(value), ameshError("ERR_USAGE", /^cannot use AMESH_TPM_TCTI: /));
+  });
+}
