@@ -24,7 +24,7 @@ const passing: [name: string, script: string][] = [
   ["failure and exit code", "! amesh 7\nexitcode 7\n! exitcode 8"],
   [
     "an otherwise empty environment",
-    "amesh 0\nstdout '^HOME=\\S+ NEEDED=it''s PWD=\\S+ (SHLVL=\\S+ )?WORK=\\S+ (_=\\S+ )?$'",
+    "amesh 0\nstdout '^AMESH_TPM_TCTI=\\S+ HOME=\\S+ NEEDED=it''s PWD=\\S+ (SHLVL=\\S+ )?WORK=\\S+ (_=\\S+ )?$'",
   ],
   [
     "env and unset",
