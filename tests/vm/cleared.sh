@@ -1,0 +1,5 @@
+# The last thing that is done to this TPM.
+. /vm/guest.sh
+
+tpm2_clear -Q -c l
+expect 4 'the TPM was cleared' 'a cleared TPM is told' amesh sign doc
