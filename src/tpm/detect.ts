@@ -5,9 +5,9 @@ import { host } from "../platform/host.ts";
 import { testParms } from "./commands.ts";
 import { EsysConnection } from "./connection.ts";
 import { findDeviceObstacle, libraryObstacle, type Obstacle } from "./host_device.ts";
-import { describeProperties, readProperties } from "./properties.ts";
+import { describeProperties, readProperties, type TpmProperties } from "./properties.ts";
 import { TpmError } from "./response_code.ts";
-import { findPersistentRoot } from "./storage_root.ts";
+import { findPersistentRoot, type KeptRoot } from "./storage_root.ts";
 import { PARMS_AES_128_CFB, PARMS_P256 } from "./structures.ts";
 import { DEFAULT_DEVICE, findTcti, type Tcti, TCTI_VARIABLE } from "./tcti.ts";
 
@@ -48,7 +48,8 @@ export function detectTpm(): TpmDetection {
     testParms(tpm, PARMS_AES_128_CFB);
     details = { ...details, "Sessions": "HMAC, salted to the SRK, parameters encrypted by AES-128-CFB" };
     // A kept SRK is used with its own auth value; only to make one the owner's is needed.
-    if (findPersistentRoot(tpm) !== null) return { obstacle: null, details };
+    const kept = findPersistentRoot(tpm);
+    if (kept !== null) return { obstacle: lockoutObstacle(kept, properties), details };
     return { obstacle: ownerObstacle(properties), details };
   } catch (error) {
     return { obstacle: explain(error), details };
@@ -61,9 +62,17 @@ function wayDetails({ fromEnvironment, conf }: Tcti): Record<string, string> {
     : {};
 }
 
-function ownerObstacle(
-  { ownerAuthSet, ownerEnabled }: { ownerAuthSet: boolean; ownerEnabled: boolean },
-): Obstacle | null {
+function lockoutObstacle({ isExemptFromLockout }: KeptRoot, { lockout }: TpmProperties): Obstacle | null {
+  if (isExemptFromLockout || !lockout.inLockout) return null;
+  return {
+    cause:
+      "the TPM is in lockout after too many failed authorisations, and the SRK at 0x81000001 is not exempt",
+    remedy:
+      `wait ${lockout.intervalSeconds} s for each failure, or run: tpm2_dictionarylockout --clear-lockout`,
+  };
+}
+
+function ownerObstacle({ ownerAuthSet, ownerEnabled }: TpmProperties): Obstacle | null {
   if (!ownerEnabled) {
     return {
       cause: "the TPM's owner hierarchy is disabled",

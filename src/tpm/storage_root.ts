@@ -11,6 +11,7 @@ import { TpmError } from "./response_code.ts";
 import {
   EK_TEMPLATE,
   isStorageParent,
+  OBJECT,
   parseEccPublic,
   PERSISTENT_SRK,
   RH_OWNER,
@@ -28,6 +29,12 @@ export interface StorageRoot {
   readonly isTransient: boolean;
 }
 
+/** An SRK at a persistent handle. */
+export interface KeptRoot extends StorageRoot {
+  /** Whether the TPM's dictionary-attack lockout does not concern it (TPMA_OBJECT noDA). */
+  readonly isExemptFromLockout: boolean;
+}
+
 /** What identity.json remembers of the TPM. */
 export interface RecordedRoot {
   readonly name: string;
@@ -43,12 +50,18 @@ export function findStorageRoot(tpm: EsysConnection): StorageRoot {
 }
 
 /** The SRK at 0x81000001; `null` when there is none or it does not fit. */
-export function findPersistentRoot(tpm: EsysConnection): StorageRoot | null {
+export function findPersistentRoot(tpm: EsysConnection): KeptRoot | null {
   const handle = findPersistent(tpm, PERSISTENT_SRK);
   if (handle === null) return null;
   const area = parseEccPublic(readPublic(tpm, handle));
   if (area === null || !isStorageParent(area)) return null;
-  return { handle, name: encodeHex(tpm.nameOf(handle)), parent: PERSISTENT_SRK, isTransient: false };
+  return {
+    handle,
+    name: encodeHex(tpm.nameOf(handle)),
+    parent: PERSISTENT_SRK,
+    isExemptFromLockout: (area.attributes & OBJECT.noDA) !== 0,
+    isTransient: false,
+  };
 }
 
 /** The object at a persistent handle; `null` when there is none. */
