@@ -68,8 +68,8 @@ export function parseTss2Key(bytes: Uint8Array, name: string): Tss2Key {
 }
 
 function parseDer(der: Bytes): Tss2Key | null {
-  const { result, offset } = asn1.fromBER(der);
-  if (offset !== der.length || !(result instanceof asn1.Sequence)) return null;
+  const result = readBer(der);
+  if (!(result instanceof asn1.Sequence)) return null;
   const [oid, ...rest] = result.valueBlock.value;
   if (!(oid instanceof asn1.ObjectIdentifier) || oid.getValue() !== LOADABLE_KEY) return null;
   const emptyAuth = rest[0] instanceof asn1.Constructed ? booleanContent(rest.shift()) : null;
@@ -86,6 +86,18 @@ function parseDer(der: Bytes): Tss2Key | null {
   // What does not encode to the same bytes was no DER, or had more in it than this.
   const isCanonical = equalBytes(encodeDer(key, emptyAuth), der);
   return isCanonical && isSized(key.publicArea) && isSized(key.privateArea) ? key : null;
+}
+
+/** All of the bytes as one value; `null` when they are none. */
+function readBer(der: Bytes): asn1.AsnType | null {
+  try {
+    const { result, offset } = asn1.fromBER(der);
+    return offset === der.length ? result : null;
+  } catch (error) {
+    // The library throws at some malformed values, such as a time without digits.
+    if (error instanceof Error) return null;
+    throw error;
+  }
 }
 
 /** The one byte of `[0] EXPLICIT BOOLEAN`; `undefined` when it is something else. */

@@ -56,6 +56,8 @@ const refused: [string, string][] = [
   ["a private area without a size", sequence(`${OID}${FLAG}${PARENT}${PUB}0401 00`)],
   ["a flag that is no BOOLEAN", sequence(`${OID}a003020101${PARENT}${PUB}${PRIV}`)],
   ["a flag of two bytes", sequence(`${OID}a0040102ffff${PARENT}${PUB}${PRIV}`)],
+  ["a value that the ASN.1 library throws at", "1800"],
+  ["such a value inside", sequence(`${OID}${FLAG}${PARENT}${PUB}1800`)],
   ["a set", sequence(`${OID}${FLAG}${PARENT}${PUB}${PRIV}`).replace(/^30/, "31")],
 ];
 for (const [what, hex] of refused) {
@@ -124,5 +126,8 @@ test("what is no key is ERR_CORRUPT and nothing else: truncated, changed, arbitr
       }
     }
   }
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 400 }), (any) => void tryParse(any)));
+  const tags = fc.tuple(fc.nat(255), fc.uint8Array({ maxLength: 40 }))
+    .map(([tag, body]) => Uint8Array.of(tag, body.length, ...body));
+  fc.assert(fc.property(fc.uint8Array({ maxLength: 400 }), (any) => void tryParse(any)), { numRuns: 1000 });
+  fc.assert(fc.property(tags, (any) => void tryParse(any)), { numRuns: 5000 });
 });
