@@ -25,14 +25,9 @@ export interface CreatedKey {
   readonly privateArea: Bytes;
 }
 
-/** TPM2_CreatePrimary (Part 3 §24.1) with empty auth values. @returns the object, and its TPM2B_PUBLIC. */
-export function createPrimary(
-  tpm: EsysConnection,
-  hierarchy: number,
-  template: Bytes,
-): { handle: EsysTr; publicArea: Bytes } {
+/** TPM2_CreatePrimary (Part 3 §24.1) with empty auth values. */
+export function createPrimary(tpm: EsysConnection, hierarchy: number, template: Bytes): EsysTr {
   const handle = new Uint8Array(4);
-  const out = new BigUint64Array(1);
   const [sensitive, publicArea] = [sensitiveOf(tpm), publicOf(tpm, template)];
   const [data, pcrs] = [dataOf(tpm), pcrsOf(tpm)];
   tpm.run(
@@ -49,9 +44,9 @@ export function createPrimary(
         data,
         pcrs,
       ),
-    (context) => esys.Esys_CreatePrimary_Finish(context, handle, out, null, null, null),
+    (context) => esys.Esys_CreatePrimary_Finish(context, handle, null, null, null, null),
   );
-  return { handle: tpm.loaded(handle), publicArea: tpm.take("Tss2_MU_TPM2B_PUBLIC_Marshal", out) };
+  return tpm.loaded(handle);
 }
 
 /** TPM2_Create (Part 3 §12.1) with an empty auth value, parameters encrypted. */

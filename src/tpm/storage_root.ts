@@ -75,7 +75,7 @@ export function findPersistent(tpm: EsysConnection, tpmHandle: number): EsysTr |
 }
 
 function createRoot(tpm: EsysConnection): StorageRoot {
-  const { handle } = createPrimary(tpm, HIERARCHY.owner, SRK_TEMPLATE);
+  const handle = createPrimary(tpm, HIERARCHY.owner, SRK_TEMPLATE);
   return { handle, name: encodeHex(tpm.nameOf(handle)), parent: RH_OWNER, isTransient: true };
 }
 
@@ -100,7 +100,7 @@ export function openStorageRoot(tpm: EsysConnection, recorded: RecordedRoot): St
 /** Name of the endorsement key in hex; `undefined` where the endorsement hierarchy cannot be used. */
 export function findEkName(tpm: EsysConnection): string | undefined {
   try {
-    const { handle } = createPrimary(tpm, HIERARCHY.endorsement, EK_TEMPLATE);
+    const handle = createPrimary(tpm, HIERARCHY.endorsement, EK_TEMPLATE);
     const name = encodeHex(tpm.nameOf(handle));
     tpm.flush(handle);
     return name;

@@ -172,7 +172,7 @@ for (const fault of [{ kind: "drop" }, { kind: "truncate", bytes: 5, then: "hold
   it(`a TPM that does not answer is given up (${fault.kind})`, () => {
     proxy.rules({ command: StartAuthSession, do: fault });
     const connection = new EsysConnection(findTcti(), 300);
-    const { handle } = createPrimary(connection, HIERARCHY.owner, SRK_TEMPLATE);
+    const handle = createPrimary(connection, HIERARCHY.owner, SRK_TEMPLATE);
     assert.throws(() => startSession(connection, handle), (error) => {
       assert.ok(error instanceof TpmError);
       assert.deepEqual([error.condition, error.code], ["timeout", "ERR_TIER_UNAVAILABLE"]);
