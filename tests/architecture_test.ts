@@ -28,7 +28,10 @@ const SIDEWAYS: readonly { from: string; to: string; why: string }[] = [
   { from: "passphrase", to: "platform", why: "sources are files and variables" },
   { from: "platform", to: "ffi", why: "libc" },
   { from: "tpm", to: "ffi", why: "libtss2" },
-  { from: "tpm", to: "platform", why: "waiting for a device, and why there is none" },
+  { from: "tpm", to: "platform/device.ts", why: "waiting for an answer, and whether a device can be opened" },
+  { from: "tpm", to: "platform/host.ts", why: "which system this is, and AMESH_TPM_TCTI" },
+  { from: "tpm", to: "platform/libc.ts", why: "where libraries lie, C strings, TSS2_LOG, /sys and /proc" },
+  { from: "tpm", to: "platform/ready.ts", why: "a pause before a busy TPM is asked again" },
 ];
 
 interface SourceFile {
@@ -122,6 +125,11 @@ test("the rule objects to what it should", () => {
     ["formats/a.ts", "platform/b.ts"],
     ["crypto/a.ts", "platform/files.ts"],
     ["platform/a.ts", "passphrase/b.ts"],
+    ["platform/a.ts", "tpm/b.ts"],
+    ["formats/a.ts", "tpm/b.ts"],
+    ["tpm/a.ts", "platform/files.ts"],
+    ["tpm/a.ts", "passphrase/b.ts"],
+    ["tpm/a.ts", "keystore/b.ts"],
     ["errors.ts", "platform/a.ts"],
     ["cli/a.ts", "../main.ts"],
   ] as const;
@@ -131,6 +139,7 @@ test("the rule objects to what it should", () => {
     ["cli/a.ts", "formats/b.ts"],
     ["identity/a.ts", "keystore/b.ts"],
     ["crypto/a.ts", "platform/host.ts"],
+    ["tpm/a.ts", "platform/device.ts"],
     ["formats/a.ts", "errors.ts"],
     ["bytes.ts", "errors.ts"],
   ] as const;

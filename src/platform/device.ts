@@ -2,7 +2,8 @@
 import { concatBytes } from "../bytes.ts";
 import { library } from "../ffi/ffi.ts";
 import { errnoOf } from "../errors.ts";
-import { checked, cString, libcPaths } from "./libc.ts";
+import { checked, cString, libcPaths, systemFileInfo } from "./libc.ts";
+import { pause } from "./ready.ts";
 
 const libc = library(libcPaths, {
   close: { parameters: ["i32"], result: "i32" },
@@ -23,18 +24,32 @@ const OPEN_DEVICE = 0x2 | 0x800 | 0x80000;
 /**
  * Opens a device for reading and writing and closes it again.
  *
- * @returns the errno name that keeps it from being opened; `null` when nothing does.
+ * @returns the errno name that keeps it from being opened, `ENOTTY` for what is no device; `null` when nothing does.
  * @throws {FfiLoadError} no libc.
  */
 export function tryDevice(path: string): string | null {
+  let fd = -1;
+  const errno = errnoFrom("open", () => fd = libc.open(cString(path), OPEN_DEVICE));
+  if (errno !== null) return errno;
+  libc.close(fd);
+  return isOtherFile(path) ? "ENOTTY" : null;
+}
+
+/** The errno name with which a call fails; `null` when it does not. */
+function errnoFrom(name: string, call: () => number): string | null {
   try {
-    libc.close(checked("open", () => libc.open(cString(path), OPEN_DEVICE)));
+    checked(name, call);
     return null;
   } catch (error) {
     const errno = errnoOf(error);
     if (errno === undefined) throw error;
     return errno;
   }
+}
+
+/** Whether there is something that is no character device: a library that took it for one would write into it. */
+export function isOtherFile(path: string): boolean {
+  return systemFileInfo(path)?.isCharacterDevice === false;
 }
 
 /** Events of epoll(7) (uapi/linux/eventpoll.h). */
@@ -113,6 +128,9 @@ const AF_UNIX = 1;
 const AF_INET = 2;
 const AF_INET6 = 10;
 const SOCK_STREAM_CLOEXEC = 0x1 | 0x80000;
+const SOCK_NONBLOCK = 0x800;
+/** Before another try to connect to somebody whose queue is full, in milliseconds. */
+const CONNECT_PAUSE_MS = 10;
 const MSG_NOSIGNAL = 0x4000;
 /** How many descriptors are looked through; libraries get the lowest free one. */
 const DESCRIPTORS = 256;
@@ -143,13 +161,22 @@ function isPeer(address: Uint8Array, peer: Peer): boolean {
  * @returns `true` also when nobody listens: who connects next is told that at once.
  */
 export function answers(peer: Peer, request: Uint8Array, timeoutMs: number): boolean {
-  const fd = libc.socket("path" in peer ? AF_UNIX : AF_INET, SOCK_STREAM_CLOEXEC, 0);
+  const deadline = performance.now() + timeoutMs;
+  const isUnix = "path" in peer;
+  // A Unix socket whose queue is full would keep connect(2) waiting without end.
+  const type = isUnix ? SOCK_STREAM_CLOEXEC | SOCK_NONBLOCK : SOCK_STREAM_CLOEXEC;
+  const fd = libc.socket(isUnix ? AF_UNIX : AF_INET, type, 0);
   if (fd < 0) return true;
   try {
     const address = addressOf(peer);
-    if (libc.connect(fd, address, address.length) !== 0) return true;
+    for (;;) {
+      const errno = errnoFrom("connect", () => libc.connect(fd, address, address.length));
+      if (errno === null) break;
+      if (errno !== "EAGAIN") return true;
+      if (performance.now() > deadline) return false;
+      pause(CONNECT_PAUSE_MS);
+    }
     libc.send(fd, request, BigInt(request.length), MSG_NOSIGNAL);
-    const deadline = performance.now() + timeoutMs;
     return waitForAnswer(fd, () => deadline - performance.now());
   } finally {
     libc.close(fd);

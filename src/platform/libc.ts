@@ -245,7 +245,8 @@ export function openSystemFile(path: string): FileHandle {
     },
     sync: () => {},
     info: () => {
-      const { gid: _gid, ...info } = fileInfo(fd, "", AT_EMPTY_PATH) ?? UNKNOWN_FILE;
+      const found = fileInfo(fd, "", AT_EMPTY_PATH) ?? UNKNOWN_FILE;
+      const { gid: _gid, isCharacterDevice: _isCharacterDevice, ...info } = found;
       return info;
     },
     close,
@@ -261,15 +262,30 @@ const KINDS: Readonly<Record<number, FileInfo["kind"]>> = {
   0o10: "file",
   0o12: "symlink",
 };
-const UNKNOWN_FILE = { kind: "other", mode: null, uid: null, gid: 0, size: 0, dev: 0, ino: 0 } as const;
+const UNKNOWN_FILE = {
+  kind: "other",
+  mode: null,
+  uid: null,
+  gid: 0,
+  isCharacterDevice: false,
+  size: 0,
+  dev: 0,
+  ino: 0,
+} as const;
 
-/** stat(2) for what Deno keeps from programs, with the group. @returns `null` when it cannot be looked at. */
-export function systemFileInfo(path: string): FileInfo & { readonly gid: number } | null {
+/** What stat(2) tells besides {@linkcode FileInfo}. */
+export interface SystemFileInfo extends FileInfo {
+  readonly gid: number;
+  readonly isCharacterDevice: boolean;
+}
+
+/** stat(2) for what Deno keeps from programs. @returns `null` when it cannot be looked at. */
+export function systemFileInfo(path: string): SystemFileInfo | null {
   return withoutLibc(() => fileInfo(AT_FDCWD, path, 0), () => null);
 }
 
 /** statx(2), whose structure is the same on every processor (linux/stat.h); `null` where there is none. */
-function fileInfo(fd: number, path: string, flags: number): FileInfo & { readonly gid: number } | null {
+function fileInfo(fd: number, path: string, flags: number): SystemFileInfo | null {
   if (host.os !== "linux") return null;
   const buffer = new Uint8Array(256);
   const statx = () => libc.statx(fd, cString(path), flags, STATX_BASIC_STATS, buffer) === 0;
@@ -285,6 +301,7 @@ function fileInfo(fd: number, path: string, flags: number): FileInfo & { readonl
     mode: mode & 0o7777,
     uid: view.getUint32(20, true),
     gid: view.getUint32(24, true),
+    isCharacterDevice: mode >>> 12 === 0o02,
     size: Number(view.getBigUint64(40, true)),
     // As makedev(3) puts the two together, for the numbers that Linux hands out.
     dev: (minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12),

@@ -1,6 +1,7 @@
 /** Whether this machine's TPM can hold a key of ours, step by step, each with its own cause and remedy. */
 import { AmeshError } from "../errors.ts";
 import { FfiLoadError } from "../ffi/ffi.ts";
+import { isOtherFile } from "../platform/device.ts";
 import { host } from "../platform/host.ts";
 import { testParms } from "./commands.ts";
 import { EsysConnection } from "./connection.ts";
@@ -104,6 +105,10 @@ export function connectTpm(): EsysConnection {
     new AmeshError("ERR_TIER_UNAVAILABLE", `cannot use the TPM: ${cause}`, { hint: remedy, cause: error });
   if (host.os !== "linux") throw unavailable({ cause: "this is not Linux", remedy: "see: amesh doctor" });
   const way = findTcti();
+  if (way.device !== null && isOtherFile(way.device)) {
+    const obstacle = findDeviceObstacle(way.device);
+    if (obstacle !== null) throw unavailable(obstacle);
+  }
   try {
     return new EsysConnection(way);
   } catch (error) {

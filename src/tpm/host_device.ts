@@ -43,6 +43,11 @@ export function findDeviceObstacle(path: string, system: SystemView = THIS_SYSTE
         cause: `${path} may not be opened: the container's or service's device rules forbid it`,
         remedy: `allow the device (docker run --device ${path}; systemd DeviceAllow=${path} rw), ${USE_FILE}`,
       };
+    case "ENOTTY":
+      return {
+        cause: `${path} is no device`,
+        remedy: "name a TPM's device: AMESH_TPM_TCTI=device:/dev/tpmrm0",
+      };
     case "EBUSY":
       return {
         cause: `${path} is held open by another program`,

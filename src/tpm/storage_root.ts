@@ -86,15 +86,31 @@ function createRoot(tpm: EsysConnection): StorageRoot {
  * @throws {AmeshError} `ERR_TIER_UNAVAILABLE`: there is another SRK, with what that means.
  */
 export function openStorageRoot(tpm: EsysConnection, recorded: RecordedRoot): StorageRoot {
-  const kept = recorded.parent === RH_OWNER ? null : findPersistent(tpm, recorded.parent);
-  if (kept !== null) {
-    const name = encodeHex(tpm.nameOf(kept));
-    if (name === recorded.name) return { handle: kept, name, parent: recorded.parent, isTransient: false };
+  const { parent } = recorded;
+  const kept = parent === RH_OWNER ? null : findPersistent(tpm, parent);
+  if (kept !== null && isRecorded(tpm, kept, recorded)) {
+    return { handle: kept, name: recorded.name, parent, isTransient: false };
   }
-  const created = createRoot(tpm);
+  const created = createRecorded(tpm, recorded);
   if (created.name === recorded.name) return created;
   tpm.flush(created.handle);
   throw explainOtherRoot(tpm, recorded, kept !== null);
+}
+
+const isRecorded = (tpm: EsysConnection, handle: EsysTr, { name }: RecordedRoot): boolean =>
+  encodeHex(tpm.nameOf(handle)) === name;
+
+/** Makes the SRK; where the owner does not let us, the same one may have been kept since. */
+function createRecorded(tpm: EsysConnection, recorded: RecordedRoot): StorageRoot {
+  try {
+    return createRoot(tpm);
+  } catch (error) {
+    const isRefused = error instanceof TpmError &&
+      (error.condition === "badAuth" || error.condition === "hierarchyDisabled");
+    const kept = isRefused ? findPersistent(tpm, PERSISTENT_SRK) : null;
+    if (kept === null || !isRecorded(tpm, kept, recorded)) throw error;
+    return { handle: kept, name: recorded.name, parent: PERSISTENT_SRK, isTransient: false };
+  }
 }
 
 /** Name of the endorsement key in hex; `undefined` where the endorsement hierarchy cannot be used. */
@@ -136,8 +152,14 @@ function explainOtherRoot(
   const cleared = now === undefined
     ? "the TPM was cleared, its firmware was reset, or this is another TPM"
     : "the TPM was cleared or its firmware was reset";
+  if (parent !== RH_OWNER) {
+    return unusable(
+      `the SRK at ${handle} is gone: it was evicted, or ${cleared}`,
+      `if it was evicted, make it again from its own template and keep it at ${handle}; a cleared TPM has lost its keys`,
+    );
+  }
   return unusable(
-    parent === RH_OWNER ? cleared : `the SRK at ${handle} is gone: ${cleared}`,
+    cleared,
     "its keys are lost with it; make a new identity with: amesh init --force --name NAME",
   );
 }

@@ -6,6 +6,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import process from "node:process";
+import { DEFAULT_DEVICE } from "../../src/tpm/tcti.ts";
 import { swtpmMissing } from "../support/swtpm.ts";
 
 /** One way of running amesh: `argv` goes before the arguments, `env` is what the runtime itself needs. */
@@ -97,6 +98,7 @@ function holds(condition: string, target: Target): boolean {
   if (condition === "unix") return process.platform !== "win32";
   if (condition === "mount") return canMount;
   if (condition === "swtpm") return swtpmMissing() === undefined;
+  if (condition === "tpm") return existsSync(DEFAULT_DEVICE);
   if (condition === "linux" || condition === "darwin") return process.platform === condition;
   throw new Error(`unknown condition [${condition}]`);
 }

@@ -63,7 +63,10 @@ function editJson(run: ScriptRun, file: string, path: string, source: string | u
 
 /** Starts, chooses and troubles a script's software TPMs. @throws {Error} an unknown verb or name, or a full TPM. */
 function controlTpm(run: ScriptRun, verb: string, name: string): void {
-  if (verb === "start") run.tpms.set(name, startSwtpm());
+  if (verb === "start") {
+    if (run.tpms.has(name)) throw new Error(`there is a TPM ${name} already`);
+    run.tpms.set(name, startSwtpm());
+  }
   const tpm = run.tpms.get(name);
   if (tpm === undefined) throw new Error(`no TPM ${name}`);
   const loaded = () => [...tpm.transientHandles(), ...tpm.loadedSessions()];

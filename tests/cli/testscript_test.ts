@@ -4,6 +4,7 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { hasEnded, swtpmMissing } from "../support/swtpm.ts";
 import { parseScript, skipReason, type Target } from "./script.ts";
 import { runScript } from "./testscript.ts";
 
@@ -112,6 +113,69 @@ test("runScript() ends a whole process group at its time limit", async () => {
     ? readFileSync(`/proc/${pid}/stat`, "utf8").split(" ")[2]
     : "gone";
   assert.ok(state === "gone" || state === "Z", `process ${pid} is in state ${state}`);
+});
+
+const missing = swtpmMissing();
+const itTpm = (name: string, body: () => Promise<void>) =>
+  test(missing === undefined ? name : `${name}: ${missing}`, { skip: missing !== undefined }, body);
+const TPM_TIMEOUT_MS = 60_000;
+
+const TCTIS = `exec sh -c 'echo $AMESH_TPM_TCTI $TPM2TOOLS_TCTI $TPM2OPENSSL_TCTI'`;
+const TPMS = `
+swtpm start
+${TCTIS}
+stdout '^(swtpm:path=\\S+) \\1 \\1$'
+cp stdout first
+exec tpm2_nvdefine -Q -C o -s 1 0x1500001
+swtpm start second
+${TCTIS}
+! cmp stdout first
+! exec tpm2_nvreadpublic 0x1500001
+swtpm use
+${TCTIS}
+cmp stdout first
+exec tpm2_nvreadpublic 0x1500001
+swtpm kill
+! exec tpm2_getrandom 4
+swtpm unstarted
+! exec tpm2_getrandom 4
+swtpm restart
+exec tpm2_getrandom 4
+swtpm clear
+! exec tpm2_nvreadpublic 0x1500001
+swtpm empty
+swtpm empty second`;
+itTpm("runScript() gives a script software TPMs, each of its own", () => run(TPMS, TPM_TIMEOUT_MS));
+
+const failingTpm: [name: string, script: string, message: RegExp][] = [
+  [
+    "what is left in a TPM",
+    "swtpm start\nexec tpm2_createprimary -Q -c x\nswtpm empty",
+    /:3: .*\nmissing: nothing loaded in the TPM, got 0x80000000/,
+  ],
+  ["a TPM that was never started", "swtpm start\nswtpm use other", /no TPM other/],
+  ["two TPMs of one name", "swtpm start\nswtpm start", /there is a TPM tpm already/],
+  ["an unknown verb", "swtpm start\nswtpm dance", /unknown verb dance/],
+];
+for (const [name, script, message] of failingTpm) {
+  itTpm(
+    `runScript() reports ${name}`,
+    () => assert.rejects(async () => await run(script, TPM_TIMEOUT_MS), { message }),
+  );
+}
+
+itTpm("runScript() ends the TPM of a script that fails, also one that is frozen", async () => {
+  const show =
+    "exec sh -c 'place=${AMESH_TPM_TCTI#*=}; place=${place%/*}; echo $place $(cat $place/pid); false'";
+  await assert.rejects(
+    async () => await run(`swtpm start\nswtpm freeze\n${show}`, TPM_TIMEOUT_MS),
+    ({ message }: Error) => {
+      const [, place, pid] = /^--- stdout\n(\/\S+) (\d+)$/m.exec(message) ?? assert.fail(message);
+      assert.ok(hasEnded(Number(pid)), message);
+      assert.equal(existsSync(place!), false);
+      return true;
+    },
+  );
 });
 
 test("skipReason() tells a script that would do nothing from one that runs", () => {

@@ -87,6 +87,24 @@ for (
   });
 }
 
+const NAME = `000b${"5a".repeat(32)}`;
+const tpm = { srkName: NAME, parent: "0x40000001", ekName: NAME };
+
+for (
+  const record of [
+    tpm,
+    { srkName: NAME, parent: "0x81000001" },
+    { ...tpm, parent: "0x817fffff" },
+    { ...tpm, later: { a: [1] } },
+  ]
+) {
+  test(`parseIdentity() reads and keeps tpm ${Object.keys(record)} with parent ${record.parent}`, async () => {
+    const { fields } = await parse({ ...valid, tpm: record });
+    assert.deepEqual(fields.tpm, record);
+    assert.deepEqual(JSON.parse(new TextDecoder().decode(encodeIdentity(fields))), { ...valid, tpm: record });
+  });
+}
+
 const changed: [name: string, change: Record<string, unknown>, message: RegExp][] = [
   ["another version", { version: "3.0.0" }, /version "3\.0\.0" is not supported$/],
   ["an old version", { version: "1.0.0" }, /version "1\.0\.0" is not supported$/],
@@ -117,6 +135,20 @@ const changed: [name: string, change: Record<string, unknown>, message: RegExp][
   ["a tier in upper case", { storageBackend: "TPM2" }, /field "storageBackend"/],
   ["a number for the passphrase", { passphrase: 1234 }, /field "passphrase"/],
   ["null for the passphrase", { passphrase: null }, /field "passphrase"/],
+  ["null for the TPM's record", { tpm: null }, /field "tpm"/],
+  ["a list for the TPM's record", { tpm: [tpm] }, /field "tpm\b/],
+  ["a TPM's record without the SRK's name", { tpm: { parent: tpm.parent } }, /field "tpm\.srkName"/],
+  ["a TPM's record without a parent", { tpm: { srkName: NAME } }, /field "tpm\.parent"/],
+  ["a name of another algorithm", { tpm: { ...tpm, srkName: `000c${NAME.slice(4)}` } }, /"tpm\.srkName"/],
+  ["a name that is too short", { tpm: { ...tpm, srkName: NAME.slice(0, -2) } }, /"tpm\.srkName"/],
+  ["a name in upper case", { tpm: { ...tpm, srkName: NAME.toUpperCase() } }, /"tpm\.srkName"/],
+  ["a name with a newline", { tpm: { ...tpm, srkName: `${NAME}\n` } }, /"tpm\.srkName"/],
+  ["an endorsement key's name that is none", { tpm: { ...tpm, ekName: "" } }, /field "tpm\.ekName"/],
+  ["null for the endorsement key's name", { tpm: { ...tpm, ekName: null } }, /field "tpm\.ekName"/],
+  ["a parent that is a number", { tpm: { ...tpm, parent: 0x40000001 } }, /field "tpm\.parent"/],
+  ["a parent of another hierarchy", { tpm: { ...tpm, parent: "0x40000007" } }, /field "tpm\.parent"/],
+  ["a parent that no owner can keep", { tpm: { ...tpm, parent: "0x81800000" } }, /field "tpm\.parent"/],
+  ["a transient parent", { tpm: { ...tpm, parent: "0x80000000" } }, /field "tpm\.parent"/],
 ];
 for (const [name, change, message] of changed) {
   test(`parseIdentity() refuses ${name}`, async () => {
@@ -138,7 +170,7 @@ test("parseIdentity() refuses a version that is shown shortened", async () => {
 });
 
 test("parseIdentity() fails with an AmeshError only", async () => {
-  const field = fc.constantFrom(...Object.keys(valid), "passphrase", "__proto__", "constructor");
+  const field = fc.constantFrom(...Object.keys(valid), "passphrase", "tpm", "__proto__", "constructor");
   const changes = fc.dictionary(field, fc.jsonValue(), { maxKeys: 3 }).map((change) =>
     bytesOf({ ...valid, ...change })
   );

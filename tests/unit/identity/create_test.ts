@@ -218,6 +218,7 @@ test("createIdentity() that cannot write the passphrase takes the new key back",
 
 test("createIdentity() of a tier that is not there does not even make the directory", async () => {
   using directory = temporaryDirectory();
+  using _environment = setEnvironment();
   const layout = layoutOf(directory.file("amesh"));
   await assert.rejects(create(layout, { backend: "keychain" }), ameshError("ERR_TIER_UNAVAILABLE"));
   assert.equal(existsSync(layout.directory), false);
