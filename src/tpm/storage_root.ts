@@ -7,7 +7,7 @@ import { AmeshError } from "../errors.ts";
 import { encodeHex } from "../bytes.ts";
 import { createPrimary, HIERARCHY, readPublic } from "./commands.ts";
 import type { EsysConnection, EsysTr } from "./connection.ts";
-import { TpmError } from "./response_code.ts";
+import { type TpmCondition, TpmError } from "./response_code.ts";
 import {
   EK_TEMPLATE,
   isStorageParent,
@@ -113,6 +113,9 @@ function createRecorded(tpm: EsysConnection, recorded: RecordedRoot): StorageRoo
   }
 }
 
+/** The endorsement hierarchy of this TPM cannot be used, now or later. */
+const NO_ENDORSEMENT: readonly TpmCondition[] = ["badAuth", "hierarchyDisabled", "unsupported"];
+
 /** Name of the endorsement key in hex; `undefined` where the endorsement hierarchy cannot be used. */
 export function findEkName(tpm: EsysConnection): string | undefined {
   try {
@@ -121,7 +124,8 @@ export function findEkName(tpm: EsysConnection): string | undefined {
     tpm.flush(handle);
     return name;
   } catch (error) {
-    if (error instanceof TpmError && !error.isFatal) return undefined;
+    // Not for a moment's trouble: a new key would lack the Name for good.
+    if (error instanceof TpmError && NO_ENDORSEMENT.includes(error.condition)) return undefined;
     throw error;
   }
 }

@@ -157,6 +157,22 @@ for (const [what, command, fault, lost] of faults) {
   });
 }
 
+it("a new key has no endorsement key's Name only where there is none to have", async () => {
+  for (const rc of [0x902, 0x101, 0x921]) {
+    proxy.rules({ command: CreatePrimary, do: code(rc) });
+    await assert.rejects(() => tpm2Tier.generate(context), TpmError, `0x${rc.toString(16)}`);
+  }
+  for (const rc of [0x9a2, 0x185]) {
+    proxy.rules({ command: CreatePrimary, do: code(rc) });
+    const key = await tpm2Tier.generate(context);
+    using _signer = key.signer;
+    assert.equal((key.identityFields["tpm"] as { ekName?: string }).ekName, undefined);
+    await key.discard();
+  }
+  proxy.rules();
+  assert.deepEqual(loaded(), []);
+});
+
 it("a TPM that is busy for a while is asked again", async () => {
   for (const rc of [0x922, 0x908, 0x90a]) {
     proxy.rules({ command: Sign, times: 12, do: code(rc) });
