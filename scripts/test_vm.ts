@@ -12,11 +12,15 @@ const ROOT = resolve(import.meta.dirname!, "..");
 const SCRIPTS = join(ROOT, "tests", "vm");
 /** Under software emulation a boot and its checks take some 20 s. */
 const BOOT_TIME_LIMIT_MS = 240_000;
+/** What swtpm has to open its socket, in milliseconds. */
+const START_LIMIT_MS = 10_000;
 /** What a guest prints when its TPM shall stop, and what it must say before it may go on. */
 const FREEZE = "FREEZE";
 const GAVE_UP = "it does not answer";
 const HOME_BEGIN = "HOME-BEGIN";
 const HOME_END = "HOME-END";
+/** What a guest prints when its script ran to its last line; a script that breaks off says another number. */
+const COMPLETE = "SCRIPT-EXIT 0";
 const ARCHIVE = /HOME-BEGIN\s+([A-Za-z0-9+/=\s]*?)\s*HOME-END/;
 
 const PACKAGES: Readonly<Record<string, string>> = {
@@ -39,7 +43,7 @@ async function call(...argv: string[]): Promise<string> {
 async function findKernel(): Promise<string | undefined> {
   const found: string[] = [];
   for await (const { name } of Deno.readDir("/boot")) if (name.startsWith("vmlinuz-")) found.push(name);
-  const last = found.sort().at(-1);
+  const last = found.sort(new Intl.Collator("en", { numeric: true }).compare).at(-1);
   return last === undefined ? undefined : join("/boot", last);
 }
 
@@ -52,8 +56,11 @@ async function requirePrograms(): Promise<string> {
   let names = await missing();
   if (names.length > 0 && Deno.uid() === 0) {
     console.log(`installing ${names.join(", ")}`);
-    await runProgram(["apt-get", "update", "--quiet=2"]);
-    await runProgram(["apt-get", "install", "--quiet=2", "--yes", "--no-install-recommends", ...names]);
+    const env = { ...Deno.env.toObject(), DEBIAN_FRONTEND: "noninteractive" };
+    await runProgram(["apt-get", "update", "--quiet=2"], { env });
+    await runProgram(["apt-get", "install", "--quiet=2", "--yes", "--no-install-recommends", ...names], {
+      env,
+    });
     names = await missing();
   }
   if (names.length > 0) throw new Error(`these Debian packages are missing: ${names.join(", ")}`);
@@ -85,6 +92,7 @@ chown root:tss /dev/tpmrm0; chmod 0660 /dev/tpmrm0
 exec > /dev/ttyS1 2>&1 < /dev/null
 cd /root
 setsid sh /script.sh
+echo "SCRIPT-EXIT $?"
 echo ${HOME_BEGIN}; tar -C /root -c .amesh | base64; echo ${HOME_END}
 sync; poweroff -f
 `;
@@ -153,8 +161,68 @@ interface Boot {
   readonly home: string;
 }
 
-/** @returns what the guest printed. */
-async function boot({ kernel, tree, work, tpm, device, script, home }: Boot): Promise<string> {
+/** What a run of the machine left. */
+interface Outcome {
+  /** What the guest printed on its serial line. */
+  readonly output: string;
+  /** Whether the guest gave up on its TPM while that was stopped; `null` when it did not ask for a stop. */
+  readonly gaveUpWhileFrozen: boolean | null;
+}
+
+/** Programs that run at the moment. */
+const children = new Set<Deno.ChildProcess>();
+
+function spawn(program: string, args: readonly string[]): Deno.ChildProcess {
+  const child = new Deno.Command(program, {
+    args: [...args],
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+  children.add(child);
+  child.status.finally(() => children.delete(child));
+  return child;
+}
+
+/** @returns `false` when the program has ended. */
+function signal(child: Deno.ChildProcess, name: Deno.Signal): boolean {
+  if (!children.has(child)) return false;
+  try {
+    child.kill(name);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** @throws {Error} swtpm ended, or did not open its socket in time. */
+async function startTpm(state: string, socket: string): Promise<Deno.ChildProcess> {
+  const args = ["socket", "--tpm2", "--tpmstate", `dir=${state}`, "--ctrl", `type=unixio,path=${socket}`];
+  const swtpm = spawn("swtpm", [...args, "--terminate"]);
+  const deadline = performance.now() + START_LIMIT_MS;
+  while (await Deno.stat(socket).catch(() => null) === null) {
+    if (!children.has(swtpm)) throw new Error("swtpm does not start");
+    if (performance.now() > deadline) {
+      signal(swtpm, "SIGKILL");
+      throw new Error("swtpm does not open its socket");
+    }
+    await new Promise((wake) => setTimeout(wake, 20));
+  }
+  return swtpm;
+}
+
+/** Whether the processor can run the guest itself; /dev/kvm alone does not tell. */
+async function canVirtualise(): Promise<boolean> {
+  if (!/\b(vmx|svm)\b/.test(await Deno.readTextFile("/proc/cpuinfo"))) return false;
+  try {
+    (await Deno.open("/dev/kvm", { read: true, write: true })).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function boot({ kernel, tree, work, tpm, device, script, home }: Boot): Promise<Outcome> {
   await Deno.mkdir(tpm, { recursive: true });
   await Deno.copyFile(join(SCRIPTS, script), join(tree, "script.sh"));
   await Deno.remove(join(tree, "root"), { recursive: true });
@@ -168,78 +236,49 @@ async function boot({ kernel, tree, work, tpm, device, script, home }: Boot): Pr
   const socket = join(work, "tpm.sock");
   const serial = join(work, "serial");
   await Deno.writeTextFile(serial, "");
-  const quiet = { stdin: "null", stdout: "null", stderr: "null" } as const;
-  const swtpm = new Deno.Command("swtpm", {
-    ...quiet,
-    args: [
-      "socket",
-      "--tpm2",
-      "--tpmstate",
-      `dir=${tpm}`,
-      "--ctrl",
-      `type=unixio,path=${socket}`,
-      "--terminate",
+  const kvm = await canVirtualise();
+  const swtpm = await startTpm(tpm, socket);
+  const qemu = spawn("qemu-system-x86_64", [
+    ...[
+      "-machine",
+      `q35,accel=${kvm ? "kvm" : "tcg"}`,
+      "-cpu",
+      kvm ? "host" : "max",
+      "-m",
+      "1536",
+      "-smp",
+      "2",
     ],
-  }).spawn();
-  while (await Deno.stat(socket).catch(() => null) === null) {
-    await new Promise((wake) => setTimeout(wake, 20));
-  }
-  const hasVirtualisation = /\b(vmx|svm)\b/.test(await Deno.readTextFile("/proc/cpuinfo"));
-  const kvm = hasVirtualisation && await Deno.stat("/dev/kvm").catch(() => null) !== null;
-  const qemu = new Deno.Command("qemu-system-x86_64", {
-    ...quiet,
-    args: [
-      ...[
-        "-machine",
-        `q35,accel=${kvm ? "kvm" : "tcg"}`,
-        "-cpu",
-        kvm ? "host" : "max",
-        "-m",
-        "1536",
-        "-smp",
-        "2",
-      ],
-      ...[
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-no-reboot",
-        "-kernel",
-        kernel,
-        "-initrd",
-        initrd,
-      ],
-      ...["-append", "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on"],
-      ...["-serial", `file:${join(work, "console")}`, "-serial", `file:${serial}`],
-      ...[
-        "-chardev",
-        `socket,id=c,path=${socket}`,
-        "-tpmdev",
-        "emulator,id=t,chardev=c",
-        "-device",
-        `${device},tpmdev=t`,
-      ],
-    ],
-  }).spawn();
-  const limit = setTimeout(() => qemu.kill("SIGKILL"), BOOT_TIME_LIMIT_MS);
+    ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
+    ...["-kernel", kernel, "-initrd", initrd],
+    ...["-append", "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on"],
+    ...["-serial", `file:${join(work, "console")}`, "-serial", `file:${serial}`],
+    ...["-chardev", `socket,id=c,path=${socket}`, "-tpmdev", "emulator,id=t,chardev=c"],
+    ...["-device", `${device},tpmdev=t`],
+  ]);
+  const limit = setTimeout(() => signal(qemu, "SIGKILL"), BOOT_TIME_LIMIT_MS);
   let isFrozen = false;
+  let gaveUpWhileFrozen: boolean | null = null;
   const watch = setInterval(() => {
-    const said = Deno.readTextFileSync(serial);
-    const shallFreeze = said.includes(FREEZE) && !said.includes(GAVE_UP);
-    if (shallFreeze !== isFrozen) swtpm.kill(shallFreeze ? "SIGSTOP" : "SIGCONT");
-    isFrozen = shallFreeze;
+    const [, afterMark] = Deno.readTextFileSync(serial).split(FREEZE);
+    if (afterMark === undefined) return;
+    gaveUpWhileFrozen ??= false;
+    const gaveUp = afterMark.includes(GAVE_UP);
+    if (!isFrozen && !gaveUp) isFrozen = signal(swtpm, "SIGSTOP");
+    if (isFrozen && gaveUp) {
+      gaveUpWhileFrozen = true;
+      isFrozen = false;
+      signal(swtpm, "SIGCONT");
+    }
   }, 200);
   try {
     await qemu.status;
-    return await Deno.readTextFile(serial);
+    return { output: await Deno.readTextFile(serial), gaveUpWhileFrozen };
   } finally {
     clearTimeout(limit);
     clearInterval(watch);
     for (const child of [qemu, swtpm]) {
-      try {
-        child.kill("SIGKILL");
-      } catch { /* it has ended */ }
+      signal(child, "SIGKILL");
       await child.status;
     }
     await Deno.remove(socket).catch(() => {});
@@ -250,21 +289,18 @@ async function boot({ kernel, tree, work, tpm, device, script, home }: Boot): Pr
 async function run(options: Boot, counts: { passed: number; failed: number }): Promise<string> {
   console.log(`....  ${options.script} (${options.device})`);
   const start = performance.now();
-  const output = await boot(options);
+  const { output, gaveUpWhileFrozen } = await boot(options);
   const home = ARCHIVE.exec(output)?.[1]?.replaceAll(/\s+/g, "");
   const lines = output.replace(ARCHIVE, "").split(/\r?\n/).filter((line) => line.trim() !== "");
+  const isComplete = home !== undefined && lines.includes(COMPLETE);
+  if (!isComplete) console.log(await Deno.readTextFile(join(options.work, "console")).catch(() => ""));
+  lines.push(`${isComplete ? "ok" : "not ok"} the script came to its end`);
+  if (gaveUpWhileFrozen !== null) {
+    lines.push(`${gaveUpWhileFrozen ? "ok" : "not ok"} the message came while the TPM stood still`);
+  }
   const passed = lines.filter((line) => line.startsWith("ok ")).length;
-  let failed = lines.filter((line) => line.startsWith("not ok ")).length;
-  if (home === undefined) {
-    failed++;
-    console.log(await Deno.readTextFile(join(options.work, "console")).catch(() => ""));
-    console.log("not ok the guest came to its end");
-  }
-  if (output.includes(FREEZE) && !output.includes(GAVE_UP)) {
-    failed++;
-    console.log("not ok the message came while the TPM hung");
-  }
-  for (const line of lines) console.log(`      ${line}`);
+  const failed = lines.filter((line) => line.startsWith("not ok ")).length;
+  for (const line of lines) console.log(`      ${line.replace(/^not ok /, "FAIL ")}`);
   const seconds = ((performance.now() - start) / 1000).toFixed(1);
   console.log(
     `${failed > 0 ? "FAIL" : "ok  "}  ${
@@ -277,13 +313,21 @@ async function run(options: Boot, counts: { passed: number; failed: number }): P
 }
 
 async function main(): Promise<number> {
+  if (Deno.build.arch !== "x86_64") {
+    throw new Error("the virtual machine is an x86-64 one, and so must this be");
+  }
   const kernel = await requirePrograms();
   const work = await Deno.makeTempDir({ prefix: "amesh-vm-" });
-  const clean = () => Deno.removeSync(work, { recursive: true });
-  Deno.addSignalListener("SIGINT", () => {
-    clean();
-    Deno.exit(130);
-  });
+  const clean = () => {
+    for (const child of children) signal(child, "SIGKILL");
+    Deno.removeSync(work, { recursive: true });
+  };
+  for (const [name, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+    Deno.addSignalListener(name, () => {
+      clean();
+      Deno.exit(code);
+    });
+  }
   try {
     const executable = join(work, "amesh");
     const compile = join(ROOT, "scripts", "compile.ts");

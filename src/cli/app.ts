@@ -103,7 +103,9 @@ const init = command<InitFlags, []>({
         values: ["auto", ...TIER_NAMES],
         default: "auto",
       },
-      force: flag("Replace the existing identity; its key is removed when the new one works"),
+      force: flag(
+        "Replace the existing identity; its key is removed when the new one works; one in hardware only by another in hardware, unless --backend names the tier",
+      ),
       ifMissing: flag("Succeed without a change when there is an identity"),
       json,
     },

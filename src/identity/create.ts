@@ -7,7 +7,7 @@ import { type Bytes, equalBytes, utf8 } from "../bytes.ts";
 import { verify } from "../crypto/p256.ts";
 import { AmeshError } from "../errors.ts";
 import { type Identity, newIdentityFields, type TierName } from "../formats/identity_file.ts";
-import type { NewKey } from "../keystore/keystore.ts";
+import { type NewKey, PROTECTION } from "../keystore/keystore.ts";
 import { type Detection, detectTiers, loadTier, selectTier } from "../keystore/select.ts";
 import { Passphrases, type PassphraseSource } from "../passphrase/sources.ts";
 import { ensureDirectory } from "../platform/files.ts";
@@ -71,6 +71,7 @@ export async function createIdentity(options: CreateOptions): Promise<CreateResu
   if (before !== null && !force) return existing(before, options);
   const detections = await detectTiers();
   const selected = selectTier(detections, backend);
+  if (before !== null && backend === "auto") refuseDowngrade(before, selected, detections);
   options.onDetected(detections, selected);
   ensureDirectory(layout.directory);
   using _lock = await lockUnlessExisting(options);
@@ -85,6 +86,19 @@ export async function createIdentity(options: CreateOptions): Promise<CreateResu
   const identity = await commit(key, selected, current, options);
   if (current !== null) await removeOldKey(current, context, options.warn);
   return { identity, created: true, passphraseSource: passphrases.newKeySource };
+}
+
+/** A key in hardware is replaced by one in software only when that is asked for by name. */
+function refuseDowngrade(old: Identity, selected: TierName, detections: readonly Detection[]): void {
+  const name = old.fields.storageBackend;
+  if (!PROTECTION[name].hardware || PROTECTION[selected].hardware) return;
+  const found = detections.find((detection) => detection.name === name)?.availability;
+  const cause = found === undefined || found.available ? "" : `: ${found.cause}`;
+  throw new AmeshError(
+    "ERR_TIER_UNAVAILABLE",
+    `cannot replace a key in hardware by one in software: backend "${name}" is not available${cause}`,
+    { hint: `make it available (see: amesh doctor), or choose by name: --backend ${selected}` },
+  );
 }
 
 function existing(identity: Identity, { layout, ifMissing }: CreateOptions): CreateResult {

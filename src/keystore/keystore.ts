@@ -12,7 +12,13 @@ import type { Layout } from "../platform/paths.ts";
 export type Availability =
   & (
     | { readonly available: true }
-    | { readonly available: false; readonly cause: string; readonly remedy: string | null }
+    | {
+      readonly available: false;
+      readonly cause: string;
+      readonly remedy: string | null;
+      /** What the user named is wrong: no other tier is taken in its place. */
+      readonly code?: "ERR_USAGE";
+    }
   )
   & {
     /** What `doctor` shows of it, by label: maker, state … */

@@ -36,11 +36,12 @@ export async function detectTiers(): Promise<Detection[]> {
  * The tier that a new key goes to.
  *
  * @param backend a tier's name, or `auto` for the first available one.
- * @throws {AmeshError} `ERR_TIER_UNAVAILABLE` with the cause and the remedy.
+ * @throws {AmeshError} `ERR_TIER_UNAVAILABLE` with the cause and the remedy; `ERR_USAGE` when the user misnamed
+ *   what a tier needs.
  */
 export function selectTier(detections: readonly Detection[], backend: TierName | "auto"): TierName {
   const wanted = detections.find(({ name, availability }) =>
-    backend === "auto" ? availability.available : name === backend
+    backend === "auto" ? availability.available || availability.code !== undefined : name === backend
   );
   if (wanted === undefined) {
     throw new AmeshError("ERR_TIER_UNAVAILABLE", "cannot make a key: no tier is available", {
@@ -49,7 +50,10 @@ export function selectTier(detections: readonly Detection[], backend: TierName |
   }
   const { name, availability } = wanted;
   if (availability.available) return name;
-  throw new AmeshError("ERR_TIER_UNAVAILABLE", `cannot use backend "${name}": ${availability.cause}`, {
-    ...(availability.remedy === null ? {} : { hint: availability.remedy }),
-  });
+  const { cause, remedy, code = "ERR_TIER_UNAVAILABLE" } = availability;
+  throw new AmeshError(
+    code,
+    `cannot use backend "${name}": ${cause}`,
+    remedy === null ? {} : { hint: remedy },
+  );
 }

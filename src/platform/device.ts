@@ -74,7 +74,12 @@ export class AnswerWatch implements Disposable {
     this.#epoll = checked("epoll_create1", () => libc.epoll_create1(EPOLL_CLOEXEC));
     const event = new Uint8Array(EVENT_BYTES);
     new DataView(event.buffer).setUint32(0, EPOLL.IN | EPOLL.RDHUP | EPOLL.ET, true);
-    checked("epoll_ctl", () => libc.epoll_ctl(this.#epoll, EPOLL_CTL_ADD, fd, event));
+    try {
+      checked("epoll_ctl", () => libc.epoll_ctl(this.#epoll, EPOLL_CTL_ADD, fd, event));
+    } catch (error) {
+      libc.close(this.#epoll);
+      throw error;
+    }
   }
 
   /**

@@ -91,8 +91,11 @@ function ownerObstacle({ ownerAuthSet, ownerEnabled }: TpmProperties): Obstacle 
 function explain(error: unknown): Obstacle {
   if (error instanceof FfiLoadError) return libraryObstacle();
   if (!(error instanceof AmeshError)) throw error;
-  const cause = error.message.replace(/^cannot use the TPM: /, "the TPM cannot be used: ");
-  return { cause, remedy: error.hint ?? "see: amesh doctor" };
+  const remedy = error.hint ?? "see: amesh doctor";
+  if (error.code === "ERR_USAGE") {
+    return { cause: error.message.replace(/^cannot use /, ""), remedy, code: error.code };
+  }
+  return { cause: error.message.replace(/^cannot use the TPM: /, "the TPM cannot be used: "), remedy };
 }
 
 /**

@@ -9,6 +9,8 @@ import { tryDevice } from "../platform/device.ts";
 export interface Obstacle {
   readonly cause: string;
   readonly remedy: string;
+  /** It lies in what the user named. */
+  readonly code?: "ERR_USAGE";
 }
 
 /** What is asked of the system; given in so that every machine can be described in a test. */
@@ -103,7 +105,7 @@ function virtualMachine({ read }: SystemView): string | null {
   const maker = read("/sys/class/dmi/id/sys_vendor")?.trim() ?? "";
   const product = read("/sys/class/dmi/id/product_name")?.trim() ?? "";
   const known =
-    /QEMU|KVM|VMware|VirtualBox|innotek|Xen|Bochs|Parallels|Amazon EC2|Google|DigitalOcean|Hetzner|OpenStack|Virtual Machine/;
+    /QEMU|KVM|VMware|VirtualBox|innotek|Xen|Bochs|Parallels|Amazon EC2|Google Compute|DigitalOcean|Hetzner|OpenStack|Virtual Machine/;
   if (known.test(`${maker} ${product}`)) return maker;
   return /^flags\s*:.*\bhypervisor\b/m.test(read("/proc/cpuinfo") ?? "") ? "" : null;
 }

@@ -54,6 +54,9 @@ export interface TpmProperties {
 /** @throws {TpmError} also when the answer makes no sense. */
 export function readProperties(tpm: EsysConnection): TpmProperties {
   const fixed = properties(tpm, PT.FAMILY_INDICATOR, 0x10);
+  // In failure mode a TPM answers this command with a few properties only (Part 1 §13.2), and not with this one.
+  const family = characters(fixed(PT.FAMILY_INDICATOR));
+  if (family === "") throw new TpmError("failure", "TPM2_GetCapability", null);
   const variable = properties(tpm, PT.PERMANENT, 0x14);
   const version = [PT.FIRMWARE_VERSION_1, PT.FIRMWARE_VERSION_2].flatMap((property) => {
     const value = fixed(property);
@@ -64,9 +67,9 @@ export function readProperties(tpm: EsysConnection): TpmProperties {
     (_, i) => characters(fixed(PT.VENDOR_STRING_1 + i)),
   );
   return {
-    family: characters(fixed(PT.FAMILY_INDICATOR)),
+    family,
     manufacturer: characters(fixed(PT.MANUFACTURER)).trim(),
-    vendor: vendor.join("").trim(),
+    vendor: vendor.join("").trim().replaceAll(/ +/g, " "),
     firmware: version.join("."),
     ownerAuthSet: (variable(PT.PERMANENT) & OWNER_AUTH_SET) !== 0,
     ownerEnabled: (variable(PT.STARTUP_CLEAR) & STORAGE_ENABLED) !== 0,

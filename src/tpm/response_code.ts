@@ -33,7 +33,8 @@ const CONDITIONS = {
   noHandle: { text: "there is no key at this handle", hint: "see: amesh doctor" },
   outOfMemory: {
     text: "other programs hold all of its memory",
-    hint: "use /dev/tpmrm0, which shares the TPM, or run: tpm2_flushcontext -t; tpm2_flushcontext -l",
+    hint:
+      "try again; or use /dev/tpmrm0, which shares the TPM; tpm2_flushcontext -t frees what a killed program left",
   },
   busy: { text: "it is busy", hint: "try again" },
   nvBusy: { text: "its memory cannot be written at the moment", hint: "try again later" },
@@ -44,7 +45,7 @@ const CONDITIONS = {
   reset: { text: "it was reset while it was in use", hint: "try again" },
   connection: {
     text: "the connection to it failed",
-    hint: "see: amesh doctor",
+    hint: "if AMESH_TPM_TCTI is set, start what it names or unset it; else see: dmesg | grep -i tpm",
   },
   noTcti: {
     text: "the library that reaches it is not installed",

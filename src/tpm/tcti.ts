@@ -30,16 +30,12 @@ const SIMULATOR_PORT = 2321;
  * The way in force. An empty variable counts as unset; libtss2's own search is never used, because it ends at
  * whoever listens on localhost.
  *
- * @throws {AmeshError} `ERR_USAGE` for a connection of an unknown kind.
+ * @throws {AmeshError} `ERR_USAGE` for what names no connection that is known.
  */
 export function findTcti(): Tcti {
   const given = host.env(TCTI_VARIABLE) || undefined;
   const [, kind, configuration = ""] = FORM.exec(given ?? `device:${DEFAULT_DEVICE}`) ?? [];
-  if (kind === undefined) {
-    throw new AmeshError("ERR_USAGE", `cannot use ${TCTI_VARIABLE}: it names no known kind of connection`, {
-      hint: `for example ${TCTI_VARIABLE}=device:/dev/tpmrm0, or swtpm:path=SOCKET; or unset it`,
-    });
-  }
+  if (kind === undefined) throw misnamed();
   const device = kind === "device" ? configuration || DEFAULT_DEVICE : null;
   const peer = kind === "swtpm" || kind === "mssim" ? peerOf(configuration) : null;
   return {
@@ -51,6 +47,12 @@ export function findTcti(): Tcti {
   };
 }
 
+function misnamed(): AmeshError {
+  return new AmeshError("ERR_USAGE", `cannot use ${TCTI_VARIABLE}: it names no known connection to a TPM`, {
+    hint: `for example ${TCTI_VARIABLE}=device:/dev/tpmrm0, or swtpm:path=SOCKET; or unset it`,
+  });
+}
+
 /** `path=SOCKET` or `host=NAME,port=NUMBER`; `null` for another machine. */
 function peerOf(configuration: string): Peer | null {
   const values = new Map(
@@ -60,9 +62,14 @@ function peerOf(configuration: string): Peer | null {
     }),
   );
   const path = values.get("path");
+  if (path === "") throw misnamed();
   if (path !== undefined) return { path };
-  if (!["localhost", "127.0.0.1"].includes(values.get("host") ?? "localhost")) return null;
-  return { port: Number(values.get("port") ?? SIMULATOR_PORT) };
+  const port = values.get("port") ?? String(SIMULATOR_PORT);
+  // The port of the control channel is the next one.
+  if (!/^[1-9]\d{0,4}$/.test(port) || Number(port) >= 65_535) throw misnamed();
+  return ["localhost", "127.0.0.1"].includes(values.get("host") ?? "localhost")
+    ? { port: Number(port) }
+    : null;
 }
 
 /** Where libtss2 looks for it. */

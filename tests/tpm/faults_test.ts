@@ -1,71 +1,42 @@
 /** A TPM that misbehaves: what the tier makes of it, and what it leaves behind. */
 import assert from "node:assert/strict";
-import { mkdirSync, readdirSync, readFileSync } from "node:fs";
-import { after, before, test } from "node:test";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { AmeshError, type AmeshErrorCode } from "../../src/errors.ts";
 import { type Identity, newIdentityFields } from "../../src/formats/identity_file.ts";
 import { parseTss2Key } from "../../src/formats/tss2_key.ts";
-import type { TierContext } from "../../src/keystore/keystore.ts";
 import { tpm2Tier } from "../../src/keystore/tpm2.ts";
-import { Passphrases } from "../../src/passphrase/sources.ts";
-import { layoutOf } from "../../src/platform/paths.ts";
 import { createPrimary, HIERARCHY, startSession } from "../../src/tpm/commands.ts";
 import { EsysConnection } from "../../src/tpm/connection.ts";
 import { type TpmCondition, TpmError } from "../../src/tpm/response_code.ts";
 import { SRK_TEMPLATE } from "../../src/tpm/structures.ts";
 import { findTcti } from "../../src/tpm/tcti.ts";
-import { setEnvironment } from "../support/environment.ts";
-import { startSwtpm, type Swtpm, swtpmMissing } from "../support/swtpm.ts";
-import { temporaryDirectory } from "../support/temporary_directory.ts";
-import { type Fault, startTpmProxy, TPM_CC, type TpmProxy } from "../support/tpm_proxy.ts";
+import { type Fault, TPM_CC } from "../support/tpm_proxy.ts";
+import { useTpm } from "../support/tpm_tier.ts";
 
-const missing = swtpmMissing();
-const it = (name: string, run: () => void | Promise<void>) =>
-  test(missing === undefined ? name : `${name}: ${missing}`, { skip: missing !== undefined }, run);
-
-let swtpm: Swtpm;
-let proxy: TpmProxy;
-let environment: Disposable;
-let directory: ReturnType<typeof temporaryDirectory>;
-let context: TierContext;
+/** The key that every test signs with. */
 let identity: Identity;
+const tpm = useTpm({
+  withProxy: true,
+  prepare: async () => {
+    const key = await tpm2Tier.generate(tpm.context);
+    using signer = key.signer;
+    const fields = await newIdentityFields(signer.publicKey, "f", "tpm2", new Date(0), key.identityFields);
+    identity = { fields, publicKey: signer.publicKey };
+  },
+});
 
 async function* message(): AsyncGenerator<Uint8Array> {
   yield Uint8Array.of(1, 2, 3);
 }
 
 async function signOnce(): Promise<void> {
-  using signer = await tpm2Tier.open(context, identity, false);
+  using signer = await tpm2Tier.open(tpm.context, identity, false);
   await signer.sign(message());
 }
 
-const loaded = () => [...swtpm.transientHandles(), ...swtpm.loadedSessions()];
-
 function flushAll(): void {
-  swtpm.tools("flushcontext", "-t");
-  swtpm.tools("flushcontext", "-l");
-}
-
-if (missing === undefined) {
-  before(async () => {
-    swtpm = startSwtpm();
-    proxy = startTpmProxy(swtpm);
-    environment = setEnvironment({ AMESH_TPM_TCTI: proxy.tcti });
-    directory = temporaryDirectory();
-    const layout = layoutOf(directory.file("amesh"));
-    mkdirSync(layout.directory, { mode: 0o700 });
-    context = { layout, passphrases: new Passphrases(layout, undefined, () => {}) };
-    const key = await tpm2Tier.generate(context);
-    using signer = key.signer;
-    const fields = await newIdentityFields(signer.publicKey, "f", "tpm2", new Date(0), key.identityFields);
-    identity = { fields, publicKey: signer.publicKey };
-  });
-  after(() => {
-    environment[Symbol.dispose]();
-    proxy[Symbol.dispose]();
-    swtpm[Symbol.dispose]();
-    directory[Symbol.dispose]();
-  });
+  tpm.swtpm.tools("flushcontext", "-t");
+  tpm.swtpm.tools("flushcontext", "-l");
 }
 
 const { CreatePrimary, StartAuthSession, Load, Sign, FlushContext } = TPM_CC;
@@ -88,8 +59,8 @@ const codes: [string, number, number, TpmCondition | null, AmeshErrorCode][] = [
   ["behind a resource manager that is full", Load, 0x000b0902, "outOfMemory", "ERR_TIER_UNAVAILABLE"],
 ];
 for (const [what, command, rc, condition, want] of codes) {
-  it(`a TPM ${what} (0x${rc.toString(16)})`, async () => {
-    proxy.rules({ command, times: Infinity, do: code(rc) });
+  tpm.it(`a TPM ${what} (0x${rc.toString(16)})`, async () => {
+    tpm.proxy.rules({ command, times: Infinity, do: code(rc) });
     await assert.rejects(signOnce, (error) => {
       assert.ok(error instanceof AmeshError);
       assert.equal(error.code, want);
@@ -98,8 +69,8 @@ for (const [what, command, rc, condition, want] of codes) {
       assert.ok(error.hint);
       return true;
     });
-    proxy.rules();
-    assert.deepEqual(loaded(), []);
+    tpm.proxy.rules();
+    assert.deepEqual(tpm.loaded(), []);
     await signOnce();
   });
 }
@@ -140,53 +111,62 @@ faults.push(
   ["FlushContext: restarted before it", FlushContext, { kind: "restart" }],
 );
 for (const [what, command, fault, lost] of faults) {
-  it(what, async () => {
-    proxy.rules({ command, do: fault });
+  tpm.it(what, async () => {
+    tpm.proxy.rules({ command, do: fault });
     await assert.rejects(signOnce, (error) => {
       assert.ok(error instanceof AmeshError, `${error}`);
       assert.equal(error.code, "ERR_TIER_UNAVAILABLE", error.message);
       return true;
     });
-    proxy.rules();
-    if (fault.kind === "kill") swtpm.restart();
-    const left = loaded();
+    tpm.proxy.rules();
+    if (fault.kind === "kill") tpm.swtpm.restart();
+    const left = tpm.loaded();
     assert.ok(left.length <= (lost ? 1 : 0), `left: ${left}`);
     if (left.length > 0) flushAll();
     await signOnce();
-    assert.deepEqual(loaded(), []);
+    assert.deepEqual(tpm.loaded(), []);
   });
 }
 
-it("a new key has no endorsement key's Name only where there is none to have", async () => {
+tpm.it("a new key has no endorsement key's Name only where there is none to have", async () => {
   for (const rc of [0x902, 0x101, 0x921]) {
-    proxy.rules({ command: CreatePrimary, do: code(rc) });
-    await assert.rejects(() => tpm2Tier.generate(context), TpmError, `0x${rc.toString(16)}`);
+    tpm.proxy.rules({ command: CreatePrimary, do: code(rc) });
+    await assert.rejects(() => tpm2Tier.generate(tpm.context), TpmError, `0x${rc.toString(16)}`);
   }
   for (const rc of [0x9a2, 0x185]) {
-    proxy.rules({ command: CreatePrimary, do: code(rc) });
-    const key = await tpm2Tier.generate(context);
+    tpm.proxy.rules({ command: CreatePrimary, do: code(rc) });
+    const key = await tpm2Tier.generate(tpm.context);
     using _signer = key.signer;
     assert.equal((key.identityFields["tpm"] as { ekName?: string }).ekName, undefined);
     await key.discard();
   }
-  proxy.rules();
-  assert.deepEqual(loaded(), []);
+  tpm.proxy.rules();
+  assert.deepEqual(tpm.loaded(), []);
 });
 
-it("a TPM that is busy for a while is asked again", async () => {
+tpm.it("a TPM in failure mode, which tells little of itself, is told as that", async () => {
+  // The first property of its answer is not the family: header 10, moreData 1, capability 4, count 4.
+  tpm.proxy.rules({ command: TPM_CC.GetCapability, do: { kind: "flip", offset: 21 } });
+  const availability = await tpm2Tier.probe();
+  tpm.proxy.rules();
+  assert.ok(!availability.available);
+  assert.match(availability.cause, /^the TPM cannot be used: it is in failure mode/);
+});
+
+tpm.it("a TPM that is busy for a while is asked again", async () => {
   for (const rc of [0x922, 0x908, 0x90a]) {
-    proxy.rules({ command: Sign, times: 12, do: code(rc) });
+    tpm.proxy.rules({ command: Sign, times: 12, do: code(rc) });
     await signOnce();
   }
-  proxy.rules({ command: Load, do: { kind: "delay", ms: 300 } });
+  tpm.proxy.rules({ command: Load, do: { kind: "delay", ms: 300 } });
   await signOnce();
-  proxy.rules();
-  assert.deepEqual(loaded(), []);
+  tpm.proxy.rules();
+  assert.deepEqual(tpm.loaded(), []);
 });
 
 for (const fault of [{ kind: "drop" }, { kind: "truncate", bytes: 5, then: "hold" }] as const) {
-  it(`a TPM that does not answer is given up (${fault.kind})`, () => {
-    proxy.rules({ command: StartAuthSession, do: fault });
+  tpm.it(`a TPM that does not answer is given up (${fault.kind})`, () => {
+    tpm.proxy.rules({ command: StartAuthSession, do: fault });
     const connection = new EsysConnection(findTcti(), 300);
     const handle = createPrimary(connection, HIERARCHY.owner, SRK_TEMPLATE);
     assert.throws(() => startSession(connection, handle), (error) => {
@@ -197,40 +177,43 @@ for (const fault of [{ kind: "drop" }, { kind: "truncate", bytes: 5, then: "hold
     // Twice: what a command does in its own error path and when it ends.
     connection[Symbol.dispose]();
     connection[Symbol.dispose]();
-    proxy.rules();
+    tpm.proxy.rules();
     // A session that was started and never heard of may be left, nothing else.
-    assert.ok(loaded().length <= (fault.kind === "drop" ? 0 : 1), `${loaded()}`);
+    assert.ok(tpm.loaded().length <= (fault.kind === "drop" ? 0 : 1), `${tpm.loaded()}`);
     flushAll();
   });
 }
 
-it("a TPM that stays busy is given up", () => {
-  proxy.rules({ command: CreatePrimary, times: Infinity, do: code(0x922) });
+tpm.it("a TPM that stays busy is given up", () => {
+  tpm.proxy.rules({ command: CreatePrimary, times: Infinity, do: code(0x922) });
   using connection = new EsysConnection(findTcti(), 300);
   assert.throws(() => createPrimary(connection, HIERARCHY.owner, SRK_TEMPLATE), (error) => {
     assert.equal((error as TpmError).condition, "busy");
     return true;
   });
-  proxy.rules();
+  tpm.proxy.rules();
 });
 
-it("a simulator that is stopped before it is connected to is given up", () => {
-  swtpm.freeze();
+tpm.it("a simulator that is stopped before it is connected to is given up", () => {
+  tpm.swtpm.freeze();
   try {
-    const way = { ...findTcti(), conf: swtpm.tcti, control: { path: `${swtpm.tcti.slice(11)}.ctrl` } };
+    const way = {
+      ...findTcti(),
+      conf: tpm.swtpm.tcti,
+      control: { path: `${tpm.swtpm.tcti.slice(11)}.ctrl` },
+    };
     assert.throws(() => new EsysConnection(way, 300), (error) => {
       assert.equal((error as TpmError).condition, "timeout");
       return true;
     });
   } finally {
-    swtpm.thaw();
+    tpm.swtpm.thaw();
   }
 });
 
-it("one bit changed anywhere in a key file never opens it", async () => {
-  const [name] = readdirSync(context.layout.keys);
-  const path = `${context.layout.keys}/${name}`;
-  const { writeFileSync } = await import("node:fs");
+tpm.it("one bit changed anywhere in a key file never opens it", async () => {
+  const [name] = readdirSync(tpm.context.layout.keys);
+  const path = `${tpm.context.layout.keys}/${name}`;
   const good = readFileSync(path, "utf8");
   const der = Uint8Array.fromBase64(good.replaceAll(/-----[^-]*-----|\s/g, ""));
   const emptyAuth = der.findIndex((_, i) => der[i] === 1 && der[i + 1] === 1 && der[i + 2] === 0xff) + 2;
@@ -255,17 +238,17 @@ it("one bit changed anywhere in a key file never opens it", async () => {
     writeFileSync(path, good);
   }
   assert.equal(opened, der.length - 1);
-  assert.deepEqual(loaded(), []);
+  assert.deepEqual(tpm.loaded(), []);
   await signOnce();
 });
 
-it("nothing crosses the bus in the clear that is not public", async () => {
-  const seen = proxy.traffic().length;
-  const made = await tpm2Tier.generate(context);
+tpm.it("nothing crosses the bus in the clear that is not public", async () => {
+  const seen = tpm.proxy.traffic().length;
+  const made = await tpm2Tier.generate(tpm.context);
   using signer = made.signer;
   await signer.sign(message());
-  const traffic = proxy.traffic().slice(seen);
-  const names = readdirSync(context.layout.keys).map((name) => `${context.layout.keys}/${name}`);
+  const traffic = tpm.proxy.traffic().slice(seen);
+  const names = readdirSync(tpm.context.layout.keys).map((name) => `${tpm.context.layout.keys}/${name}`);
   const keys = names.map((name) => parseTss2Key(readFileSync(name), name));
   await made.discard();
 

@@ -1,25 +1,16 @@
 /** Keys of amesh 0.7 at the edges of their range, what their sessions are salted to, and what is none of theirs. */
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync } from "node:fs";
-import { after, before, test } from "node:test";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
 import { verify } from "../../src/crypto/p256.ts";
 import { type Identity, newIdentityFields } from "../../src/formats/identity_file.ts";
 import { compressPoint } from "../../src/formats/public_key.ts";
-import type { TierContext } from "../../src/keystore/keystore.ts";
 import { tpm2Tier } from "../../src/keystore/tpm2.ts";
 import { persistentHandleOf } from "../../src/keystore/tpm2_handle.ts";
-import { Passphrases } from "../../src/passphrase/sources.ts";
-import { layoutOf } from "../../src/platform/paths.ts";
 import { parseEccPublic } from "../../src/tpm/structures.ts";
 import { setEnvironment } from "../support/environment.ts";
 import { ameshError } from "../support/errors.ts";
-import { startSwtpm, type Swtpm, swtpmMissing } from "../support/swtpm.ts";
-import { temporaryDirectory } from "../support/temporary_directory.ts";
-import { startTpmProxy, type TpmProxy } from "../support/tpm_proxy.ts";
-
-const missing = swtpmMissing();
-const it = (name: string, run: () => void | Promise<void>) =>
-  test(missing === undefined ? name : `${name}: ${missing}`, { skip: missing !== undefined }, run);
+import { KEPT_SRK, SRK_ATTRIBUTES, useTpm } from "../support/tpm_tier.ts";
 
 /** SHA-256 of the alias begins with the byte before these handles' last three; "abc" is the example of FIPS 180-4. */
 const FIRST = ["am-11777140", 0x81000000] as const; // 85000000
@@ -29,53 +20,24 @@ const BEYOND = ["am-2413633", 0x81800000] as const; // 5d800000
 const OUTSIDE_ASCII = ["Gerät", 0x812db786] as const; // b32db786
 const EMPTY = ["", 0x81b0c442] as const; // e3b0c442
 
-const KEPT_SRK = "0x81000001";
-const STORAGE = "restricted|decrypt|fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda";
 const SIGN_ONLY = "sign|fixedtpm|fixedparent|sensitivedataorigin|userwithauth";
 const SIGN_AND_DECRYPT = `decrypt|${SIGN_ONLY}`;
 
-let swtpm: Swtpm;
-let proxy: TpmProxy;
-let environment: Disposable;
-let directory: ReturnType<typeof temporaryDirectory>;
-let context: TierContext;
-if (missing === undefined) {
-  before(() => {
-    swtpm = startSwtpm();
-    proxy = startTpmProxy(swtpm);
-    environment = setEnvironment({ AMESH_TPM_TCTI: proxy.tcti });
-    directory = temporaryDirectory();
-    const layout = layoutOf(directory.file("amesh"));
-    mkdirSync(layout.directory, { mode: 0o700 });
-    context = { layout, passphrases: new Passphrases(layout, undefined, () => {}) };
-  });
-  after(() => {
-    environment[Symbol.dispose]();
-    proxy[Symbol.dispose]();
-    swtpm[Symbol.dispose]();
-    directory[Symbol.dispose]();
-  });
-}
+const tpm = useTpm({ withProxy: true });
 
 const hex = (handle: number) => `0x${handle.toString(16)}`;
 
-/** Runs one of tpm2-tools and flushes what it left loaded. */
-function tools(name: string, ...args: readonly string[]): void {
-  swtpm.tools(name, "-Q", ...args);
-  swtpm.tools("flushcontext", "-t");
-}
-
 const persistentHandles = () =>
-  [...swtpm.tools("getcap", "handles-persistent").matchAll(/0x[0-9A-F]+/gi)].map(([handle]) =>
+  [...tpm.swtpm.tools("getcap", "handles-persistent").matchAll(/0x[0-9A-F]+/gi)].map(([handle]) =>
     handle.toLowerCase()
   );
 
 /** A new key of the owner in `k.ctx`. @returns its public key. */
 function createKey(algorithm: string, attributes: string): Uint8Array<ArrayBuffer> {
-  tools("createprimary", "-C", "o", "-G", "ecc256", "-c", "p.ctx");
-  tools("create", "-C", "p.ctx", "-G", algorithm, "-a", attributes, "-u", "k.pub", "-r", "k.priv");
-  tools("load", "-C", "p.ctx", "-u", "k.pub", "-r", "k.priv", "-c", "k.ctx");
-  return compressPoint(parseEccPublic(readFileSync(swtpm.file("k.pub")))!.point);
+  tpm.tools("createprimary", "-C", "o", "-G", "ecc256", "-c", "p.ctx");
+  tpm.tools("create", "-C", "p.ctx", "-G", algorithm, "-a", attributes, "-u", "k.pub", "-r", "k.priv");
+  tpm.tools("load", "-C", "p.ctx", "-u", "k.pub", "-r", "k.priv", "-c", "k.ctx");
+  return compressPoint(parseEccPublic(readFileSync(tpm.swtpm.file("k.pub")))!.point);
 }
 
 async function identityOf(alias: string, publicKey: Uint8Array<ArrayBuffer>): Promise<Identity> {
@@ -87,7 +49,7 @@ async function identityOf(alias: string, publicKey: Uint8Array<ArrayBuffer>): Pr
 function clear(handle: string): Disposable {
   return {
     [Symbol.dispose]: () => {
-      if (persistentHandles().includes(handle)) tools("evictcontrol", "-C", "o", "-c", handle);
+      if (persistentHandles().includes(handle)) tpm.tools("evictcontrol", "-C", "o", "-c", handle);
     },
   };
 }
@@ -99,15 +61,8 @@ async function keyAt(
   algorithm = "ecc256",
 ): Promise<{ identity: Identity } & Disposable> {
   const identity = await identityOf(alias, createKey(algorithm, attributes));
-  tools("evictcontrol", "-C", "o", "-c", "k.ctx", hex(handle));
+  tpm.tools("evictcontrol", "-C", "o", "-c", "k.ctx", hex(handle));
   return { identity, ...clear(hex(handle)) };
-}
-
-/** Keeps an SRK that fits at 0x81000001 while a test runs. */
-function keepRoot(): Disposable {
-  tools("createprimary", "-C", "o", "-G", "ecc256:aes128cfb", "-a", STORAGE, "-c", "srk.ctx");
-  tools("evictcontrol", "-C", "o", "-c", "srk.ctx", KEPT_SRK);
-  return clear(KEPT_SRK);
 }
 
 async function* message(): AsyncGenerator<Uint8Array> {
@@ -116,13 +71,13 @@ async function* message(): AsyncGenerator<Uint8Array> {
 
 /** Signs as one command does. @returns names of what was sent to the TPM, and the key that the salt was for. */
 async function sign(identity: Identity): Promise<{ names: string[]; saltKeys: string[] }> {
-  const seen = proxy.traffic().length;
+  const seen = tpm.proxy.traffic().length;
   {
-    using signer = await tpm2Tier.open(context, identity, false);
+    using signer = await tpm2Tier.open(tpm.context, identity, false);
     assert.ok(await verify(identity.publicKey, [await signer.sign(message())], message()));
   }
-  assert.deepEqual([swtpm.transientHandles(), swtpm.loadedSessions()], [[], []]);
-  const sent = proxy.traffic().slice(seen);
+  assert.deepEqual(tpm.loaded(), []);
+  const sent = tpm.proxy.traffic().slice(seen);
   return {
     names: sent.map(({ name }) => name),
     // TPM2_StartAuthSession (Part 3 §11.1): tpmKey comes after the header of 10 bytes.
@@ -138,80 +93,106 @@ for (const [alias, handle] of [FIRST, ORDINARY, LAST, BEYOND, OUTSIDE_ASCII, EMP
 }
 
 for (const place of [FIRST, LAST]) {
-  it(`a key at ${hex(place[1])}, the edge of what an owner can use, signs and can be deleted`, async () => {
-    using key = await keyAt(place, SIGN_AND_DECRYPT);
-    assert.deepEqual(persistentHandles(), [hex(place[1])]);
-    await sign(key.identity);
-    await tpm2Tier.delete(context, key.identity);
-    assert.deepEqual(persistentHandles(), []);
-  });
+  tpm.it(
+    `a key at ${hex(place[1])}, the edge of what an owner can use, signs and can be deleted`,
+    async () => {
+      using key = await keyAt(place, SIGN_AND_DECRYPT);
+      assert.deepEqual(persistentHandles(), [hex(place[1])]);
+      await sign(key.identity);
+      await tpm2Tier.delete(tpm.context, key.identity);
+      assert.deepEqual(persistentHandles(), []);
+    },
+  );
 }
 
-it("beyond it the TPM is not even asked", async () => {
+tpm.it("beyond it the TPM is not even asked", async () => {
   const identity = await identityOf(BEYOND[0], createKey("ecc256", SIGN_AND_DECRYPT));
-  using _nobody = setEnvironment({ AMESH_TPM_TCTI: `swtpm:path=${directory.file("nobody")}` });
+  using _nobody = setEnvironment({ AMESH_TPM_TCTI: `swtpm:path=${tpm.directory.file("nobody")}` });
   const refused = ameshError(
     "ERR_CORRUPT",
     /^cannot open the key: amesh 0\.7 computed TPM handle 0x81800000 /,
   );
-  await assert.rejects(() => tpm2Tier.open(context, identity, false), refused);
-  await assert.rejects(() => tpm2Tier.inspect(context, identity), refused);
-  await tpm2Tier.delete(context, identity);
+  await assert.rejects(() => tpm2Tier.open(tpm.context, identity, false), refused);
+  await assert.rejects(() => tpm2Tier.inspect(tpm.context, identity), refused);
+  await tpm2Tier.delete(tpm.context, identity);
   // Whoever is asked is not there.
   const inRange = { ...identity, fields: { ...identity.fields, keyAlias: ORDINARY[0] } };
-  await assert.rejects(() => tpm2Tier.delete(context, inRange), ameshError("ERR_TIER_UNAVAILABLE"));
+  await assert.rejects(() => tpm2Tier.delete(tpm.context, inRange), ameshError("ERR_TIER_UNAVAILABLE"));
 });
 
-it("a key that decrypts is what its own session is salted to", async () => {
+tpm.it("a key that decrypts is what its own session is salted to", async () => {
   using key = await keyAt(ORDINARY, SIGN_AND_DECRYPT);
   const { names, saltKeys } = await sign(key.identity);
   assert.deepEqual(saltKeys, [hex(ORDINARY[1])]);
   assert.deepEqual(names.filter((name) => ["CreatePrimary", "Load", "Create"].includes(name)), []);
-  using _root = keepRoot();
+  using _root = tpm.keepRoot();
   assert.deepEqual((await sign(key.identity)).saltKeys, [hex(ORDINARY[1])]);
 });
 
-it("the session of a key that only signs is salted to the SRK, made anew or kept", async () => {
+tpm.it("the session of a key that only signs is salted to the SRK, made anew or kept", async () => {
   using key = await keyAt(ORDINARY, SIGN_ONLY);
   const anew = await sign(key.identity);
   assert.deepEqual(anew.saltKeys, ["0x80000000"]);
   assert.equal(anew.names.filter((name) => name === "CreatePrimary").length, 1);
   // It gives up its place before the key is used.
   assert.ok(anew.names.indexOf("FlushContext") < anew.names.indexOf("Sign"), `${anew.names}`);
-  using _root = keepRoot();
+  using _root = tpm.keepRoot();
   const kept = await sign(key.identity);
   assert.deepEqual(kept.saltKeys, [KEPT_SRK]);
   assert.equal(kept.names.includes("CreatePrimary"), false);
 });
 
-it("what cannot sign is no key of amesh, even if identity.json names it, and stays where it is", async () => {
-  using key = await keyAt(ORDINARY, STORAGE, "ecc256:aes128cfb");
-  const other = ameshError("ERR_CORRUPT", /TPM handle 0x817816bf holds another key$/);
-  await assert.rejects(() => tpm2Tier.open(context, key.identity, false), other);
-  await assert.rejects(() => tpm2Tier.delete(context, key.identity), other);
-  assert.deepEqual(persistentHandles(), [hex(ORDINARY[1])]);
-});
+tpm.it(
+  "what cannot sign is no key of amesh, even if identity.json names it, and stays where it is",
+  async () => {
+    using key = await keyAt(ORDINARY, SRK_ATTRIBUTES, "ecc256:aes128cfb");
+    const other = ameshError("ERR_CORRUPT", /TPM handle 0x817816bf holds another key$/);
+    await assert.rejects(() => tpm2Tier.open(tpm.context, key.identity, false), other);
+    await assert.rejects(() => tpm2Tier.delete(tpm.context, key.identity), other);
+    assert.deepEqual(persistentHandles(), [hex(ORDINARY[1])]);
+  },
+);
 
-it("an RSA key at the handle is another key, and stays where it is", async () => {
+tpm.it("an RSA key at the handle is another key, and stays where it is", async () => {
   const identity = await identityOf(ORDINARY[0], createKey("ecc256", SIGN_AND_DECRYPT));
-  tools("createprimary", "-C", "o", "-G", "rsa2048", "-c", "rsa.ctx");
-  tools("evictcontrol", "-C", "o", "-c", "rsa.ctx", hex(ORDINARY[1]));
+  tpm.tools("createprimary", "-C", "o", "-G", "rsa2048", "-c", "rsa.ctx");
+  tpm.tools("evictcontrol", "-C", "o", "-c", "rsa.ctx", hex(ORDINARY[1]));
   using _key = clear(hex(ORDINARY[1]));
   const other = ameshError("ERR_CORRUPT", /TPM handle 0x817816bf holds another key$/);
-  await assert.rejects(() => tpm2Tier.open(context, identity, false), other);
-  await assert.rejects(() => tpm2Tier.delete(context, identity), other);
+  await assert.rejects(() => tpm2Tier.open(tpm.context, identity, false), other);
+  await assert.rejects(() => tpm2Tier.delete(tpm.context, identity), other);
   assert.deepEqual(persistentHandles(), [hex(ORDINARY[1])]);
 });
 
-it("delete() takes one key away, and neither its neighbours nor the SRK", async () => {
-  using _root = keepRoot();
+tpm.it("delete() takes one key away, and neither its neighbours nor the SRK", async () => {
+  using _root = tpm.keepRoot();
   using _first = await keyAt(FIRST, SIGN_ONLY);
   using last = await keyAt(LAST, SIGN_AND_DECRYPT);
   using key = await keyAt(ORDINARY, SIGN_AND_DECRYPT);
   // The second time there is nothing any more.
   for (let i = 0; i < 2; i++) {
-    await tpm2Tier.delete(context, key.identity);
+    await tpm2Tier.delete(tpm.context, key.identity);
     assert.deepEqual(persistentHandles(), [hex(FIRST[1]), KEPT_SRK, hex(LAST[1])]);
   }
   await sign(last.identity);
+});
+
+tpm.it("a key that is gone, and somebody else's in its place, are told apart and left alone", async () => {
+  let identity: Identity;
+  {
+    using mine = await keyAt(ORDINARY, SIGN_AND_DECRYPT);
+    identity = mine.identity;
+    await tpm2Tier.inspect(tpm.context, identity);
+  }
+  const attempts = [
+    () => tpm2Tier.open(tpm.context, identity, false),
+    () => tpm2Tier.inspect(tpm.context, identity),
+  ];
+  const gone = ameshError("ERR_CORRUPT", /there is none at TPM handle 0x817816bf, where amesh 0\.7 kept it$/);
+  for (const attempt of attempts) await assert.rejects(attempt, gone);
+  using other = await keyAt(ORDINARY, SIGN_AND_DECRYPT);
+  const another = ameshError("ERR_CORRUPT", /TPM handle 0x817816bf holds another key$/);
+  for (const attempt of attempts) await assert.rejects(attempt, another);
+  await assert.rejects(() => tpm2Tier.delete(tpm.context, identity), another);
+  await sign(other.identity);
 });

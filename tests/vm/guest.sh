@@ -18,9 +18,15 @@ expect() {
 }
 
 signs() { amesh sign doc > sig && amesh verify --signature @sig doc; }
-# Of the device's own resource manager and of the chip itself.
+# Of the chip itself: the resource manager shows each program only what is its own. A list that cannot be had is a failure.
 nothing_loaded() {
-  [ -z "$(tpm2_getcap handles-transient)$(tpm2_getcap -T device:/dev/tpm0 handles-transient)" ] && echo nothing
+  for list in handles-transient handles-loaded-session; do
+    for device in /dev/tpmrm0 /dev/tpm0; do
+      held=$(tpm2_getcap -T "device:$device" "$list") || return 1
+      [ -z "$held" ] || { echo "$device $list: $held"; return 1; }
+    done
+  done
+  echo nothing
 }
 all_sign() {
   i=0

@@ -5,9 +5,9 @@ expect 0 '^valid' 'the identity survives a restart' signs
 tpm2_createprimary -Q -C o -G ecc256:aes128cfb -c srk.ctx \
   -a 'restricted|decrypt|fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda'
 tpm2_evictcontrol -Q -C o -c srk.ctx 0x81000001
-expect 0 '^Backend: +tpm2' 'a kept SRK is used' sh -c 'AUTH_MESH_DIR=/root/kept amesh init --name kept'
+expect 0 '^Backend: +tpm2' 'a kept SRK is used' sh -c 'AUTH_MESH_DIR=kept amesh init --name kept'
 expect 0 '"parent": "0x81000001"' 'and remembered' cat kept/identity.json
-expect 0 'available' 'and opens the key' sh -c 'AUTH_MESH_DIR=/root/kept amesh sign doc; AUTH_MESH_DIR=/root/kept amesh doctor'
+expect 0 'available' 'and opens the key' sh -c 'AUTH_MESH_DIR=kept amesh sign doc; AUTH_MESH_DIR=kept amesh doctor'
 
 # A chip that hangs in the middle of a signature: the message comes in time, whatever the kernel does.
 mkfifo input

@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import * as fc from "fast-check";
 import { AmeshError } from "../../../src/errors.ts";
 import { encodeTss2Key, parseTss2Key, type Tss2Key } from "../../../src/formats/tss2_key.ts";
-import { sized } from "../../../src/tpm/structures.ts";
+import { parseEccPublic, sized } from "../../../src/tpm/structures.ts";
 import { ameshError } from "../../support/errors.ts";
 
 const pem = (der: Uint8Array) =>
@@ -81,10 +84,18 @@ for (
     ["no end", text.replace(/-----END.*/, "")],
     ["a character that is none", text.replace("A", "!")],
     ["an empty file", ""],
-  ]
+    ["base64 without its padding", text.replace(/=+\n/, "\n")],
+    ["base64 with pad bits that are not zero", text.replace(/A==\n/, "B==\n")],
+    ["a byte order mark", `\ufeff${text}`],
+    ["the start alone", "-----BEGIN TSS2 PRIVATE KEY-----\n"],
+    ["nothing between start and end", text.replace(/KEY-----\n[^-]*/, "KEY-----\n")],
+    ["a line of spaces in the middle", text.replace("\n", "\n  \n")],
+  ] as const
 ) {
   test(`parseTss2Key() refuses ${what}`, () => {
-    assert.throws(() => parseTss2Key(new TextEncoder().encode(bad), "k"), ameshError("ERR_CORRUPT"));
+    assert.notEqual(bad, text);
+    const notOne = ameshError("ERR_CORRUPT", /^cannot read "k": it is not a TSS2 PRIVATE KEY file$/);
+    assert.throws(() => parseTss2Key(new TextEncoder().encode(bad), "k"), notOne);
   });
 }
 
@@ -100,7 +111,22 @@ const keys: fc.Arbitrary<Tss2Key> = fc.record({
   privateArea: area,
 });
 
-test("encodeTss2Key() writes what parseTss2Key() reads", () => {
+test("encodeTss2Key() writes what parseTss2Key() reads, in full lines of 64", () => {
+  for (let length = 0; length < 100; length++) {
+    const lines = new TextDecoder().decode(encodeTss2Key({
+      parent: 0xffffffff,
+      publicArea: sized(new Uint8Array(length)),
+      privateArea: sized(new Uint8Array(0)),
+    })).split("\n");
+    assert.deepEqual([lines[0], ...lines.slice(-2)], [
+      "-----BEGIN TSS2 PRIVATE KEY-----",
+      "-----END TSS2 PRIVATE KEY-----",
+      "",
+    ]);
+    const last = lines.at(-3)!;
+    assert.ok(last.length > 0 && last.length <= 64, last);
+    assert.ok(lines.slice(1, -3).every((line) => line.length === 64));
+  }
   fc.assert(fc.property(keys, (key) => assert.deepEqual(parseTss2Key(encodeTss2Key(key), "k"), { ...key })));
 });
 
@@ -130,4 +156,83 @@ test("what is no key is ERR_CORRUPT and nothing else: truncated, changed, arbitr
     .map(([tag, body]) => Uint8Array.of(tag, body.length, ...body));
   fc.assert(fc.property(fc.uint8Array({ maxLength: 400 }), (any) => void tryParse(any)), { numRuns: 1000 });
   fc.assert(fc.property(tags, (any) => void tryParse(any)), { numRuns: 5000 });
+});
+
+test("parseTss2Key() of a deeply nested value is ERR_CORRUPT", () => {
+  const depth = 2000;
+  const length = (inner: number) => inner < 128 ? [inner] : [0x82, inner >> 8, inner & 0xff];
+  let inner = new Uint8Array(0);
+  for (let i = 0; i < depth; i++) inner = Uint8Array.of(0x30, ...length(inner.length), ...inner);
+  const indefinite = new Uint8Array(6000).map((_, i) => i % 2 === 0 ? 0x30 : 0x80);
+  for (const der of [inner, indefinite]) {
+    assert.throws(() => parseTss2Key(pem(der), "k"), ameshError("ERR_CORRUPT"));
+  }
+});
+
+test("a file with another byte is a key or ERR_CORRUPT, and nothing else", () => {
+  fc.assert(
+    fc.property(fc.nat(good.length - 1), fc.nat(255), (at, byte) => {
+      try {
+        parseTss2Key(good.with(at, byte), "k");
+      } catch (error) {
+        assert.ok(error instanceof AmeshError && error.code === "ERR_CORRUPT", `${at}, ${byte}: ${error}`);
+      }
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+const VECTORS = join(import.meta.dirname!, "..", "..", "vectors");
+const vector = (name: string) => readFileSync(join(VECTORS, "tss2", `${name}.pem`));
+
+test("tests/vectors/README.md has the digest of each file of tss2", () => {
+  const readme = readFileSync(join(VECTORS, "README.md"), "utf8");
+  for (const name of readdirSync(join(VECTORS, "tss2")).filter((name) => name !== "make.sh")) {
+    const digest = createHash("sha256").update(readFileSync(join(VECTORS, "tss2", name))).digest("hex");
+    assert.match(readme, new RegExp(`\`${name}\`.*\`${digest}\``), name);
+  }
+});
+
+/** Name, BOOLEAN in hexadecimal, parent and TPMA_OBJECT. */
+const written: [name: string, flag: string | null, parent: number, attributes: string][] = [
+  ["amesh", "ff", 0x81000001, "00040472"],
+  ["no_flag", null, 0x81000001, "00040472"],
+  ["openssl_auth", "00", 0x40000001, "00060072"],
+  ["openssl_owner", "01", 0x40000001, "00060072"],
+  ["openssl_p384", "01", 0x40000001, "00060072"],
+  ["openssl_persistent", "01", 0x81000001, "00060072"],
+  ["openssl_rsa", "01", 0x40000001, "00060072"],
+  ["tpm2_encodeobject", "00", 0x81000001, "00040472"],
+];
+for (const [name, flag, parent, attributes] of written) {
+  test(`parseTss2Key() reads ${name}.pem`, () => {
+    const key = parseTss2Key(vector(name), "k");
+    assert.equal(key.parent, parent);
+    // Behind size, type and Name algorithm.
+    assert.equal(key.publicArea.slice(6, 10).toHex(), attributes);
+    const der = derOf(vector(name)).toHex();
+    assert.equal(/^30(?:..|81..|82....)06066781050a0103(?:a0030101(..))?02/.exec(der)?.[1] ?? null, flag);
+    assert.ok(der.endsWith(key.privateArea.toHex()) && der.includes(key.publicArea.toHex()));
+  });
+}
+
+for (const name of ["amesh", "openssl_auth", "openssl_owner", "openssl_persistent", "tpm2_encodeobject"]) {
+  test(`the public key in ${name}.pem is the one that OpenSSL or tpm2-tools read there`, () => {
+    const spki = derOf(vector(`${name}.pub`));
+    const area = parseEccPublic(parseTss2Key(vector(name), "k").publicArea)!;
+    assert.equal(area.point.toHex(), spki.slice(-65).toHex());
+  });
+}
+
+test("a key without the BOOLEAN is the key with it, and RSA and P-384 are no P-256", () => {
+  const parse = (name: string) => parseTss2Key(vector(name), "k");
+  assert.deepEqual(parse("no_flag"), parse("tpm2_encodeobject"));
+  for (const name of ["openssl_rsa", "openssl_p384"]) {
+    assert.equal(parseEccPublic(parse(name).publicArea), null, name);
+  }
+});
+
+test("encodeTss2Key() makes the file of amesh again, byte for byte", () => {
+  const file = vector("amesh").toString();
+  assert.equal(new TextDecoder().decode(encodeTss2Key(parseTss2Key(vector("amesh"), "k"))), file);
 });

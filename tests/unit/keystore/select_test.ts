@@ -66,6 +66,22 @@ test("selectTier() has no hint where there is no remedy", () => {
   });
 });
 
+test("selectTier() takes no other tier when the user misnamed what one needs, except the one that is named", () => {
+  const misnamed: Availability = { available: false, cause: "misnamed", remedy: null, code: "ERR_USAGE" };
+  const detections = detect("encrypted-file").map((detection) =>
+    detection.name === "tpm2" ? { ...detection, availability: misnamed } : detection
+  );
+  const refused = ameshError("ERR_USAGE", /^cannot use backend "tpm2": misnamed$/);
+  for (const backend of ["auto", "tpm2"] as const) {
+    assert.throws(() => selectTier(detections, backend), refused, backend);
+  }
+  assert.equal(selectTier(detections, "encrypted-file"), "encrypted-file");
+  const better = detections.map((detection) =>
+    detection.name === "keychain" ? { ...detection, availability: yes } : detection
+  );
+  assert.equal(selectTier(better, "auto"), "keychain");
+});
+
 test("selectTier() says so when nothing is available", () => {
   assert.throws(
     () => selectTier(detect(), "auto"),

@@ -14,7 +14,12 @@ const codes: [number, string, TpmCondition][] = [
   [0x000a000a, "TPM2_Sign", "connection"],
   [0x000a0015, "Tss2_TctiLdr_Initialize", "noTcti"],
   [0x000a000b, "Tss2_TctiLdr_Initialize", "badTcti"],
+  [0x00070007, "TPM2_Sign", "malformedAnswer"],
   [0x00080007, "TPM2_Sign", "malformedAnswer"],
+  [0x00080008, "TPM2_Sign", "connection"],
+  [0x000a000c, "TPM2_Sign", "connection"],
+  [0x00080010, "TPM2_Sign", "malformedAnswer"],
+  [0x00080013, "TPM2_Sign", "malformedAnswer"],
   [0x00080011, "TPM2_Sign", "malformedAnswer"],
   [0x00080012, "TPM2_Sign", "malformedAnswer"],
   [0x00090006, "TPM2_Sign", "malformedAnswer"],
@@ -43,6 +48,26 @@ const codes: [number, string, TpmCondition][] = [
   [0x00000921, "TPM2_Load", "lockout"],
   [0x00000922, "TPM2_Load", "busy"],
   [0x00000923, "TPM2_EvictControl", "nvBusy"],
+  [0x0000012d, "TPM2_Sign", "restartNeeded"],
+  [0x00000130, "TPM2_Sign", "restartNeeded"],
+  [0x00000153, "TPM2_Sign", "failure"],
+  [0x00000901, "TPM2_Sign", "outOfMemory"],
+  [0x00000904, "TPM2_Load", "outOfMemory"],
+  [0x00000905, "TPM2_StartAuthSession", "outOfMemory"],
+  [0x00000906, "TPM2_Load", "outOfMemory"],
+  [0x00000908, "TPM2_Sign", "busy"],
+  [0x00000909, "TPM2_Sign", "busy"],
+  [0x0000090a, "TPM2_Sign", "busy"],
+  [0x0000091e, "TPM2_Sign", "reset"],
+  [0x0000091f, "TPM2_Sign", "refused"],
+  [0x00000920, "TPM2_EvictControl", "nvBusy"],
+  [0x000002d6, "TPM2_Create", "unsupported"],
+  [0x000002d6, "TPM2_CreatePrimary", "unsupported"],
+  [0x0000019c, "TPM2_Sign", "refused"],
+  [0x00000184, "TPM2_ReadPublic", "refused"],
+  [0x000001c4, "TPM2_FlushContext", "refused"],
+  [0x000001cd, "TPM2_EvictControl", "refused"],
+  [0x0000001e, "TPM2_GetCapability", "refused"],
   [0x0000014c, "TPM2_EvictControl", "refused"],
 ];
 for (const [rc, command, want] of codes) {
@@ -56,13 +81,72 @@ for (const [rc, command, want] of codes) {
   }
 }
 
+test("conditionOf() is the same whichever handle, session or parameter is meant", () => {
+  const errors: [number, TpmCondition][] = [
+    [0x05, "hierarchyDisabled"],
+    [0x0b, "noHandle"],
+    [0x0e, "badAuth"],
+    [0x1f, "integrity"],
+    [0x22, "badAuth"],
+  ];
+  const parameter = fc.nat(15).map((number) => 0x40 | (number << 8));
+  const [handle, session] = [0, 0x800].map((kind) => fc.nat(7).map((number) => kind | (number << 8)));
+  const subject = fc.oneof(parameter, handle!, session!);
+  fc.assert(fc.property(fc.constantFrom(...errors), subject, ([number, want], meant) => {
+    for (const command of ["TPM2_Load", "TPM2_Sign"]) {
+      assert.equal(conditionOf(0x80 | number | meant, command), want);
+    }
+  }));
+});
+
 test("isRetry(), isTryAgain() and isFatal() tell the TPM from the libraries", () => {
   assert.deepEqual([0x922, 0x908, 0x90a, 0x000b0922].map(isRetry), [true, true, true, true]);
   assert.deepEqual([0x921, 0x00070922, 0].map(isRetry), [false, false, false]);
   assert.deepEqual([0x00070009, 0x000a0009].map(isTryAgain), [true, true]);
-  assert.deepEqual([0x9, 0x109, 0x0007000a].map(isTryAgain), [false, false, false]);
+  assert.deepEqual([0x9, 0x109, 0x0007000a, 0x00070109].map(isTryAgain), [false, false, false, false]);
   assert.deepEqual([0x000a000a, 0x00070007].map(isFatal), [true, true]);
   assert.deepEqual([0x902, 0x000c0902].map(isFatal), [false, false]);
+});
+
+/** A condition that is not listed here is a type error. */
+const conditions: Record<TpmCondition, 4 | 9> = {
+  notStarted: 4,
+  failure: 4,
+  restartNeeded: 4,
+  lockout: 4,
+  hierarchyDisabled: 4,
+  badAuth: 4,
+  integrity: 4,
+  malformedKey: 9,
+  noHandle: 4,
+  outOfMemory: 4,
+  busy: 4,
+  nvBusy: 4,
+  unsupported: 4,
+  reset: 4,
+  connection: 4,
+  noTcti: 4,
+  badTcti: 4,
+  malformedAnswer: 4,
+  tamperedAnswer: 4,
+  timeout: 4,
+  refused: 4,
+};
+for (const [condition, exitCode] of Object.entries(conditions) as [TpmCondition, number][]) {
+  test(`TpmError of ${condition} ends with ${exitCode}, text and hint in the form of all messages`, () => {
+    const error = new TpmError(condition, "TPM2_Load", 0x1df);
+    assert.equal(error.exitCode, exitCode);
+    assert.match(error.message, /^cannot use the TPM: [a-z].* \(TPM2_Load: 0x000001df\)$/);
+    assert.match(error.hint!, /^[a-z].*[^.]$/);
+  });
+}
+
+test("TpmError quotes the library where amesh has no words of its own", () => {
+  const message = (condition: TpmCondition, decoded?: string) =>
+    new TpmError(condition, "TPM2_Sign", 0x19c, decoded).message;
+  assert.match(message("refused", "not compatible"), /\(TPM2_Sign: 0x0000019c, not compatible\)$/);
+  assert.match(message("refused"), /\(TPM2_Sign: 0x0000019c\)$/);
+  assert.match(message("lockout", "in lockout"), /\(TPM2_Sign: 0x0000019c\)$/);
 });
 
 test("every code has a condition, a message in the form of all messages, and a hint", () => {

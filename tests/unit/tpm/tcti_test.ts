@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import process from "node:process";
 import { test } from "node:test";
 import { findTcti } from "../../../src/tpm/tcti.ts";
 import { setEnvironment } from "../../support/environment.ts";
@@ -10,13 +11,17 @@ function tctiOf(value: string) {
 }
 
 test("findTcti() is the kernel's shared device, also where the variable is empty", () => {
-  assert.deepEqual(tctiOf(""), {
+  const want = {
     conf: "device:/dev/tpmrm0",
     device: "/dev/tpmrm0",
     peer: null,
     control: null,
     fromEnvironment: false,
-  });
+  };
+  assert.deepEqual(tctiOf(""), want);
+  using _environment = setEnvironment();
+  delete process.env["AMESH_TPM_TCTI"];
+  assert.deepEqual(findTcti(), want);
 });
 
 const ways: [string, string, string | null, unknown, unknown][] = [
@@ -26,6 +31,8 @@ const ways: [string, string, string | null, unknown, unknown][] = [
   ["swtpm:path=/run/s", "swtpm:path=/run/s", null, { path: "/run/s" }, { path: "/run/s.ctrl" }],
   ["swtpm", "swtpm:", null, { port: 2321 }, { port: 2322 }],
   ["swtpm:host=localhost,port=99", "swtpm:host=localhost,port=99", null, { port: 99 }, { port: 100 }],
+  ["swtpm:host=127.0.0.1,port=99", "swtpm:host=127.0.0.1,port=99", null, { port: 99 }, { port: 100 }],
+  ["swtpm:port=99,path=/s=1", "swtpm:port=99,path=/s=1", null, { path: "/s=1" }, { path: "/s=1.ctrl" }],
   ["swtpm:host=tpm.example,port=99", "swtpm:host=tpm.example,port=99", null, null, null],
   ["mssim:port=99", "mssim:port=99", null, { port: 99 }, null],
   ["tabrmd:bus_type=session", "tabrmd:bus_type=session", null, null, null],
@@ -46,6 +53,9 @@ for (
     "x:",
     ":",
     " device",
+    "DEVICE:/dev/tpm0",
+    "device:/dev/tpm0\n",
+    "pcap:device",
   ]
 ) {
   test(`findTcti() refuses ${JSON.stringify(value)}`, () => {
