@@ -104,7 +104,7 @@ const init = command<InitFlags, []>({
         default: "auto",
       },
       force: flag(
-        "Replace the existing identity; its key is removed when the new one works; one in hardware only by another in hardware, unless --backend names the tier",
+        "Replace the existing identity and its key; hardware by software only with --backend",
       ),
       ifMissing: flag("Succeed without a change when there is an identity"),
       json,

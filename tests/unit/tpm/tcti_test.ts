@@ -56,6 +56,13 @@ for (
     "DEVICE:/dev/tpm0",
     "device:/dev/tpm0\n",
     "pcap:device",
+    "swtpm:path=",
+    "swtpm:port=",
+    "swtpm:port=abc",
+    "swtpm:port=0",
+    "swtpm:port=65535",
+    "swtpm:host=tpm.example,port=99999",
+    "mssim:port=-1",
   ]
 ) {
   test(`findTcti() refuses ${JSON.stringify(value)}`, () => {
