@@ -12,6 +12,7 @@ export type AmeshErrorCode = keyof typeof EXIT_CODES;
 export const EXIT_CODES = {
   ERR_INTERNAL: 1,
   ERR_SYSTEM: 1,
+  ERR_NOT_CONFIRMED: 1,
   ERR_USAGE: 2,
   ERR_NO_IDENTITY: 3,
   ERR_TIER_UNAVAILABLE: 4,
@@ -45,6 +46,16 @@ export class AmeshError extends Error {
   /** The exit code of the process that ends with this error. */
   get exitCode(): number {
     return EXIT_CODES[this.code];
+  }
+}
+
+/** A signal that asks a program to end came while it waited for an answer. Nothing is left to say. */
+export class Interrupted extends Error {
+  override readonly name: string = "Interrupted";
+
+  /** @param signalNumber see signal(7). */
+  constructor(readonly signalNumber: number) {
+    super(`interrupted by signal ${signalNumber}`);
   }
 }
 

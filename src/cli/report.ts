@@ -1,15 +1,16 @@
 /** Reporting an error: the only place that does, and that sets the exit code of a failure. */
-import { AmeshError, errnoOf, systemError } from "../errors.ts";
+import { AmeshError, errnoOf, Interrupted, systemError } from "../errors.ts";
 import { host } from "../platform/host.ts";
 import { OutputClosed, printable, printJson, tell } from "./output.ts";
 
 /**
- * Shows an error and sets the exit code. A reader that has gone away is none.
+ * Shows an error and sets the exit code. A reader that has gone away is none; who pressed Ctrl-C knows it.
  *
  * @param json as `{"error":{code,message,hint}}` on stdout; on stderr where stdout is what failed.
  */
 export async function report(error: unknown, json: boolean): Promise<void> {
   if (error instanceof OutputClosed) return;
+  if (error instanceof Interrupted) return host.setExitCode(128 + error.signalNumber);
   const { exitCode, code, message, hint } = explain(error);
   host.setExitCode(exitCode);
   if (json) {

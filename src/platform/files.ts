@@ -114,8 +114,11 @@ export function ensureDirectory(path: string): void {
   }
 }
 
+/** How often a file may be replaced between being looked at and being opened. Commands replace theirs by rename(2). */
+const MAX_LOOKS = 50;
+
 /**
- * Reads a whole file of ours.
+ * Reads a whole file of ours: what was looked at and found safe, or nothing.
  *
  * @param maximum size in bytes above which the file is not ours.
  * @param mode what the file should have; named in the hint.
@@ -123,22 +126,29 @@ export function ensureDirectory(path: string): void {
  * @throws {AmeshError} `ERR_UNSAFE_PERMISSIONS`, `ERR_CORRUPT` (not a regular file, too large), `ERR_SYSTEM`.
  */
 export function readPrivateFile(path: string, maximum: number, mode = FILE_MODE): Bytes | null {
-  const named = findInfo(path);
-  if (named === null) return null;
-  requireSafe(path, named, mode);
-  // Before it is opened: opening a named pipe would wait for a writer.
-  requireRegular(path, named);
+  for (let looks = 0; looks < MAX_LOOKS; looks++) {
+    const named = findInfo(path);
+    if (named === null) return null;
+    requireSafe(path, named, mode);
+    // Before it is opened: opening a named pipe would wait for a writer.
+    requireRegular(path, named);
+    const bytes = readSameFile(path, named, maximum);
+    if (bytes !== null) return bytes;
+  }
+  throw new AmeshError(
+    "ERR_UNSAFE_PERMISSIONS",
+    `cannot trust "${path}": it is replaced again and again while being opened`,
+  );
+}
+
+/** @returns `null` when there is not the same file any more. @throws {AmeshError} `ERR_CORRUPT`, `ERR_SYSTEM`. */
+function readSameFile(path: string, named: FileInfo, maximum: number): Bytes | null {
   try {
     using file = host.open(path, "read");
-    const opened = file.info();
-    if (opened.dev !== named.dev || opened.ino !== named.ino) {
-      throw new AmeshError(
-        "ERR_UNSAFE_PERMISSIONS",
-        `cannot trust "${path}": it was replaced while being opened`,
-      );
-    }
-    return readToEnd(file.read, path, maximum);
+    const { dev, ino } = file.info();
+    return dev === named.dev && ino === named.ino ? readToEnd(file.read, path, maximum) : null;
   } catch (error) {
+    if (errnoOf(error) === "ENOENT") return null;
     throw systemError(`read "${path}"`, error);
   }
 }
@@ -178,6 +188,7 @@ export type WhenTaken = "replace" | "refuse";
  * temporary file in the same directory with the final mode, fsync, rename (or link(2), which takes no name that
  * exists), fsync of the directory.
  *
+ * @param check is given what was read back from the temporary file; what it throws keeps the name from being given.
  * @returns `false` when the name is taken and `whenTaken` is `refuse`.
  * @throws {AmeshError} `ERR_SYSTEM`; no temporary file is left behind. The name may have been given all the same,
  *   when it was the directory that could not be synced.
@@ -187,8 +198,10 @@ export function writeFileAtomic(
   bytes: Uint8Array,
   mode: number,
   whenTaken: WhenTaken,
+  check?: (written: Bytes) => void,
 ): boolean {
   return throughTemporary(path, bytes, mode, (temporary) => {
+    check?.(readPrivateFile(temporary, bytes.length, mode) ?? new Uint8Array(0));
     if (whenTaken === "refuse") return linkOrRename(temporary, path);
     host.rename(temporary, path);
     return true;
@@ -258,9 +271,13 @@ const NAME_MAX_CHARACTERS = 50;
 
 /** `.NAME.<16 hex digits>.tmp`: what {@linkcode writeFileAtomic} leaves behind when it is killed. */
 export function temporaryName(name: string): string {
-  return `.${name.slice(0, NAME_MAX_CHARACTERS)}.${
-    encodeHex(crypto.getRandomValues(new Uint8Array(RANDOM_NAME_BYTES)))
-  }.tmp`;
+  const random = encodeHex(crypto.getRandomValues(new Uint8Array(RANDOM_NAME_BYTES)));
+  return `${temporaryStart(name)}${random}.tmp`;
+}
+
+/** What the temporary names of a file begin with. */
+export function temporaryStart(name: string): string {
+  return `.${name.slice(0, NAME_MAX_CHARACTERS)}.`;
 }
 
 /** Gives the file its name unless the name is taken. @returns whether it did. */

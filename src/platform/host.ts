@@ -11,6 +11,9 @@ import { nodeHost } from "./host_node.ts";
 /** The operating systems that amesh is built for. */
 export type OsName = "linux" | "darwin" | "windows";
 
+/** The signals by which a person or the system asks a program to end. */
+export type SignalName = "SIGHUP" | "SIGINT" | "SIGQUIT" | "SIGTERM";
+
 /** What lstat, stat and fstat tell. */
 export interface FileInfo {
   readonly kind: "file" | "directory" | "symlink" | "other";
@@ -61,6 +64,8 @@ export interface Host {
   /** Home directory of the account database's entry, whatever HOME says; `null` when there is none. */
   accountHome(): Promise<string | null>;
   setExitCode(code: number): void;
+  /** Calls `listener` in place of what a signal does by itself, until it is disposed of; not on Windows. */
+  onSignal(signal: SignalName, listener: () => void): Disposable;
   /** @param mode permission bits of a created file, before the umask. */
   open(path: string, how: OpenMode, mode?: number): FileHandle;
   lstat(path: string): FileInfo;

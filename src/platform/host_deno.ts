@@ -82,6 +82,10 @@ export const denoHost: Host = {
   setExitCode: (code) => {
     Deno.exitCode = code;
   },
+  onSignal: (signal, listener) => {
+    Deno.addSignalListener(signal, listener);
+    return { [Symbol.dispose]: () => Deno.removeSignalListener(signal, listener) };
+  },
   open: (path, how, mode) =>
     handle(Deno.openSync(
       path,

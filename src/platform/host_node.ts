@@ -84,6 +84,10 @@ export const nodeHost: Host = {
   setExitCode: (code) => {
     nodeProcess().exitCode = code;
   },
+  onSignal: (signal, listener) => {
+    nodeProcess().on(signal, listener);
+    return { [Symbol.dispose]: () => void nodeProcess().off(signal, listener) };
+  },
   open: (path, how, mode) =>
     handle(fs().openSync(path, how === "read" ? "r" : how === "create" ? "wx" : "w", mode), true),
   lstat: (path) => info(fs().lstatSync(path)),

@@ -1,9 +1,9 @@
 /** Input that the user names: files, `-` for standard input, and what a shell's `<(…)` passes. */
 import type { Bytes } from "../bytes.ts";
-import { errnoOf, isNotCapable, systemError } from "../errors.ts";
+import { AmeshError, errnoOf, isNotCapable, systemError } from "../errors.ts";
 import { readToEnd } from "./files.ts";
 import { type FileHandle, type FileInfo, host } from "./host.ts";
-import { openSystemFile } from "./libc.ts";
+import { isTerminal, openDescriptor, openSystemFile } from "./libc.ts";
 import { untilReady } from "./ready.ts";
 
 /** Small enough for a processor's cache: larger reads were measured to be five times slower. */
@@ -97,6 +97,27 @@ export function readSmallInput(path: string, maximum: number): { bytes: Bytes; i
   using opened = handle;
   try {
     return { bytes: readToEnd((buffer) => readSome(name, opened, buffer), path, maximum), info };
+  } catch (error) {
+    throw systemError(`read ${name}`, error);
+  }
+}
+
+/**
+ * All that a descriptor gives, which stays open.
+ *
+ * @throws {AmeshError} `ERR_CORRUPT` above `maximum` bytes; `ERR_SYSTEM`: not open, a directory, a terminal (which would
+ *   show what is typed).
+ */
+export function readDescriptor(fd: number, maximum: number): Bytes {
+  const name = `descriptor ${fd}`;
+  try {
+    if (isTerminal(fd)) {
+      throw new AmeshError("ERR_SYSTEM", "it is a terminal, which shows what is typed", {
+        hint: "leave it out to be asked without echo",
+      });
+    }
+    const handle = openDescriptor(fd);
+    return readToEnd((buffer) => readSome(name, handle, buffer), name, maximum);
   } catch (error) {
     throw systemError(`read ${name}`, error);
   }

@@ -18,6 +18,7 @@ const libc = library(libcPaths, {
   close: { parameters: ["i32"], result: "i32" },
   flock: { parameters: ["i32", "i32"], result: "i32" },
   getenv: { parameters: ["buffer"], result: "address" },
+  isatty: { parameters: ["i32"], result: "i32" },
   kill: { parameters: ["i32", "i32"], result: "i32" },
   madvise: { parameters: ["buffer", "size", "i32"], result: "i32" },
   memcpy: { parameters: ["buffer", "address", "size"], result: "address" },
@@ -30,6 +31,7 @@ const libc = library(libcPaths, {
   statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
   strlen: { parameters: ["address"], result: "size" },
   unsetenv: { parameters: ["buffer"], result: "i32" },
+  write: { parameters: ["i32", "buffer", "size"], result: "size" },
   __errno_location: { parameters: [], result: "address" },
   __error: { parameters: [], result: "address" },
 });
@@ -110,6 +112,7 @@ export function checked<T extends number | bigint>(name: string, call: () => T):
 const O_RDWR = 2;
 const O_NOFOLLOW = { linux: { x64: 0x20000, arm64: 0x8000 }, darwin: 0x100 } as const;
 const O_CLOEXEC = { linux: 0x80000, darwin: 0x1000000 } as const;
+const O_NONBLOCK = { linux: 0x800, darwin: 0x4 } as const;
 const LOCK_EX_NB = 2 | 4;
 
 /**
@@ -234,19 +237,50 @@ export function forbidInspection(): boolean {
 export function openSystemFile(path: string): FileHandle {
   const flags = host.os === "darwin" ? O_CLOEXEC.darwin : O_CLOEXEC.linux;
   const fd = checked("open", () => libc.open(cString(path), flags));
-  const close = () => void libc.close(fd);
+  return systemHandle(fd, () => void libc.close(fd));
+}
+
+/** Whether a descriptor is a terminal's. @throws {FfiLoadError} no libc. */
+export function isTerminal(fd: number): boolean {
+  return libc.isatty(fd) === 1;
+}
+
+/**
+ * A descriptor that this process was given; closing the handle leaves it open.
+ *
+ * @throws {Error} with `code`: `EBADF` when it is not open or is the runtime's own.
+ */
+export function openDescriptor(fd: number): FileHandle {
+  // The runtime's own (epoll, eventfd …) have no file type at all.
+  if (host.os === "linux" && fileInfo(fd, "", AT_EMPTY_PATH)?.hasType !== true) {
+    throw Object.assign(new Error("not open"), { code: "EBADF" });
+  }
+  return systemHandle(fd, () => {});
+}
+
+/** Opens the terminal of this process, which is no one's standard stream. @throws {Error} with `code`: there is none. */
+export function openTerminal(): { readonly fd: number; readonly handle: FileHandle } {
+  const flags = host.os === "darwin"
+    ? O_RDWR | O_CLOEXEC.darwin | O_NONBLOCK.darwin
+    : O_RDWR | O_CLOEXEC.linux | O_NONBLOCK.linux;
+  const fd = checked("open", () => libc.open(cString("/dev/tty"), flags));
+  return { fd, handle: systemHandle(fd, () => void libc.close(fd)) };
+}
+
+function systemHandle(fd: number, close: () => void): FileHandle {
   return {
     read: (buffer) => {
       const length = BigInt(buffer.length);
       return Number(checked("read", () => BigInt.asIntN(64, libc.read(fd, buffer, length))));
     },
-    write: () => {
-      throw new TypeError("opened for reading");
+    write: (bytes) => {
+      const length = BigInt(bytes.length);
+      return Number(checked("write", () => BigInt.asIntN(64, libc.write(fd, bytes, length))));
     },
     sync: () => {},
     info: () => {
-      const found = fileInfo(fd, "", AT_EMPTY_PATH) ?? UNKNOWN_FILE;
-      const { gid: _gid, isCharacterDevice: _isCharacterDevice, ...info } = found;
+      const { gid: _gid, isCharacterDevice: _isCharacterDevice, hasType: _hasType, ...info } =
+        fileInfo(fd, "", AT_EMPTY_PATH) ?? UNKNOWN_FILE;
       return info;
     },
     close,
@@ -268,6 +302,7 @@ const UNKNOWN_FILE = {
   uid: null,
   gid: 0,
   isCharacterDevice: false,
+  hasType: false,
   size: 0,
   dev: 0,
   ino: 0,
@@ -277,6 +312,8 @@ const UNKNOWN_FILE = {
 export interface SystemFileInfo extends FileInfo {
   readonly gid: number;
   readonly isCharacterDevice: boolean;
+  /** Whether it has a file type; an anonymous inode of the kernel has none. */
+  readonly hasType: boolean;
 }
 
 /** stat(2) for what Deno keeps from programs. @returns `null` when it cannot be looked at. */
@@ -302,6 +339,7 @@ function fileInfo(fd: number, path: string, flags: number): SystemFileInfo | nul
     uid: view.getUint32(20, true),
     gid: view.getUint32(24, true),
     isCharacterDevice: mode >>> 12 === 0o02,
+    hasType: mode >>> 12 !== 0,
     size: Number(view.getBigUint64(40, true)),
     // As makedev(3) puts the two together, for the numbers that Linux hands out.
     dev: (minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12),

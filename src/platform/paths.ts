@@ -9,6 +9,14 @@ export interface Layout {
   readonly keys: string;
   readonly passphrase: string;
   readonly lock: string;
+  /** Continuity statements of this machine's keys. */
+  readonly history: string;
+  /** Keys that nothing refers to, moved here by `doctor --fix`. */
+  readonly orphans: string;
+  /** The identity that a command is replacing. */
+  readonly replaced: string;
+  /** The identity that `delete` is deleting. */
+  readonly deleted: string;
 }
 
 /** Names inside `directory`. */
@@ -19,6 +27,10 @@ export function layoutOf(directory: string): Layout {
     keys: joinPath(directory, "keys"),
     passphrase: joinPath(directory, ".passphrase"),
     lock: joinPath(directory, ".lock"),
+    history: joinPath(directory, "history"),
+    orphans: joinPath(directory, "orphans"),
+    replaced: joinPath(directory, ".identity.replaced"),
+    deleted: joinPath(directory, ".identity.deleted"),
   };
 }
 

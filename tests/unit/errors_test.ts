@@ -13,6 +13,7 @@ import {
 const exitCodes: Record<AmeshErrorCode, number> = {
   ERR_INTERNAL: 1,
   ERR_SYSTEM: 1,
+  ERR_NOT_CONFIRMED: 1,
   ERR_USAGE: 2,
   ERR_NO_IDENTITY: 3,
   ERR_TIER_UNAVAILABLE: 4,

@@ -22,6 +22,10 @@ test("layoutOf() names the files of a directory", () => {
     keys: "/home/a/.amesh/keys",
     passphrase: "/home/a/.amesh/.passphrase",
     lock: "/home/a/.amesh/.lock",
+    history: "/home/a/.amesh/history",
+    orphans: "/home/a/.amesh/orphans",
+    replaced: "/home/a/.amesh/.identity.replaced",
+    deleted: "/home/a/.amesh/.identity.deleted",
   });
 });
 
