@@ -17,7 +17,8 @@ export const MAX_IDENTITY_BYTES = 65_536;
 export const TIER_NAMES = ["secure-enclave", "keychain", "tpm2", "encrypted-file"] as const;
 export type TierName = typeof TIER_NAMES[number];
 
-const DEVICE_ID = /^am_[A-Za-z0-9_-]{16}$/;
+/** Form of a device id. */
+export const DEVICE_ID = /^am_[A-Za-z0-9_-]{16}$/;
 
 /** Name of a TPM object with SHA-256 in hex (TPM 2.0 Part 1 §16): the algorithm and the digest. */
 const TPM_NAME = v.pipe(v.string(), v.regex(/^000b[0-9a-f]{64}$/));

@@ -58,6 +58,11 @@ const ARGON2_PARAMS = v.pipe(
   v.check(({ t, m }) => t * m <= 4 * GIB_IN_KIB),
 );
 
+/** Whether a key file may have this cost. */
+export function isArgon2Params(params: Argon2Params): boolean {
+  return v.is(ARGON2_PARAMS, params);
+}
+
 const FIELDS = {
   algorithm: v.literal(ALGORITHM),
   kdf: v.literal(KDF),
