@@ -44,7 +44,9 @@ export const PERMISSIONS: readonly Permission[] = [
   },
   {
     flag: "--allow-write",
-    neededBy: "init, sign --out, doctor --fix and the legacy migration: their paths are not known either",
+    neededBy:
+      "init, rotate, passphrase change and move, delete, sign --out, doctor --fix and the legacy migration: their " +
+      "paths are not known either",
   },
   {
     flag: `--allow-env=${ENVIRONMENT.join(",")}`,
@@ -58,10 +60,10 @@ export const PERMISSIONS: readonly Permission[] = [
   },
   {
     flag: `--allow-ffi=${LIBRARY_DIRECTORIES.join(",")}`,
-    neededBy:
-      "libc for the lock (init), the removal of AUTH_MESH_PASSPHRASE from the environment block, the ban " +
-      "on core dumps (sign, init) and reading /proc (init, doctor); libtss2 for the TPM (init, sign, doctor); " +
-      "no other directory is a place for a library",
+    neededBy: "libc for the lock (init and every other command that changes something), the removal of " +
+      "AUTH_MESH_PASSPHRASE from the environment block, the ban on core dumps (every command that holds a secret), " +
+      "the terminal (rotate, passphrase change, delete), --passphrase-fd, and reading /proc (init, doctor, passphrase); " +
+      "libtss2 for the TPM (init, sign, rotate, delete, doctor); no other directory is a place for a library",
   },
 ];
 

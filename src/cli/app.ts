@@ -1,88 +1,37 @@
-/** The commands, their options and help texts. A command's own file is loaded when the command runs. */
+/** The commands, their options and help texts. */
 import {
   type ApplicationText,
   buildApplication,
-  buildCommand,
   buildRouteMap,
-  type Command,
-  type CommandContext as ParserContext,
   EnumValidationError,
   text_en,
-  type TypedCommandParameters,
 } from "@stricli/core";
 import { SIGNATURE_ENCODINGS, SIGNATURE_FORMATS } from "../formats/ecdsa_signature.ts";
 import { TIER_NAMES } from "../formats/identity_file.ts";
 import { PUBLIC_KEY_FORMATS } from "../formats/public_key.ts";
+import {
+  command,
+  flag,
+  inputFile,
+  json,
+  optional,
+  optionalNumber,
+  passphraseFd,
+  publicKeyFormat,
+  text,
+} from "./command.ts";
+import type { DeleteFlags } from "./commands/delete.ts";
 import type { DoctorFlags } from "./commands/doctor.ts";
 import type { InitFlags } from "./commands/init.ts";
+import type { PassphraseChangeFlags } from "./commands/passphrase_change.ts";
+import type { PassphraseMoveFlags } from "./commands/passphrase_move.ts";
+import type { PassphraseStatusFlags } from "./commands/passphrase_status.ts";
 import type { PublicKeyFlags } from "./commands/public_key.ts";
+import type { RotateFlags } from "./commands/rotate.ts";
 import type { SignFlags } from "./commands/sign.ts";
 import type { StatusFlags } from "./commands/status.ts";
 import type { VerifyFlags } from "./commands/verify.ts";
-
-/** What the parser hands to a command, and what the command leaves for `run`. */
-export interface CommandContext extends ParserContext {
-  /** The parser writes help to stdout and complaints to stderr; `exitCode` is 0 unless it has complained. */
-  readonly process: ParserContext["process"] & { exitCode?: number | string | null };
-  /** What the command threw. */
-  failure: { readonly error: unknown } | undefined;
-}
-
-/** A command's implementation. */
-type Run<Flags, Args extends readonly unknown[]> = (flags: Flags, ...args: Args) => Promise<void>;
-
-interface CommandDefinition<
-  Flags extends Readonly<Record<string, unknown>>,
-  Args extends readonly unknown[],
-> {
-  readonly brief: string;
-  readonly description: string;
-  readonly examples: readonly string[];
-  readonly parameters: TypedCommandParameters<Flags, Args, CommandContext>;
-  readonly load: () => Promise<Run<Flags, Args>>;
-}
-
-function command<Flags extends Readonly<Record<string, unknown>>, Args extends readonly unknown[]>(
-  definition: CommandDefinition<Flags, Args>,
-): Command<CommandContext> {
-  const examples = definition.examples.map((line) => `  ${line}`).join("\n");
-  return buildCommand<Flags, Args, CommandContext>({
-    docs: {
-      brief: definition.brief,
-      fullDescription: `${definition.description}\n\nEXAMPLES\n${examples}`,
-    },
-    parameters: definition.parameters,
-    loader: async () => {
-      const implementation = await definition.load();
-      return async function (this: CommandContext, flags: Flags, ...args: Args) {
-        try {
-          await implementation(flags, ...args);
-        } catch (error) {
-          this.failure = { error };
-        }
-      };
-    },
-  });
-}
-
-const text = (value: string): string => value;
-
-const json = {
-  kind: "boolean",
-  brief: "Print the result as JSON",
-  default: false,
-  withNegated: false,
-} as const;
-const flag = (brief: string) => ({ kind: "boolean", brief, default: false, withNegated: false }) as const;
-const inputFile = {
-  kind: "tuple",
-  parameters: [{
-    brief: "Input; - or nothing is standard input",
-    parse: text,
-    placeholder: "FILE",
-    optional: true,
-  }],
-} as const;
+import type { VerifyRotationFlags } from "./commands/verify_rotation.ts";
 
 const init = command<InitFlags, []>({
   brief: "Give this machine an identity",
@@ -107,6 +56,7 @@ const init = command<InitFlags, []>({
         "Replace the existing identity and its key; hardware by software only with --backend",
       ),
       ifMissing: flag("Succeed without a change when there is an identity"),
+      passphraseFd,
       json,
     },
   },
@@ -126,9 +76,16 @@ const doctor = command<DoctorFlags, []>({
   brief: "Explain what works here, what does not and why",
   description:
     "Shows every key storage with the reason and the remedy where it is not available, the passphrase\n" +
-    "source in force, and files that are unsafe or left over.",
-  examples: ["amesh doctor", "amesh doctor --fix"],
-  parameters: { flags: { fix: flag("Repair modes and remove what killed commands left behind"), json } },
+    "source in force, files that are unsafe or left over, and what killed commands left half done.\n" +
+    "--fix says what it will do and does it; a key that nothing refers to is moved to orphans/, never deleted.",
+  examples: ["amesh doctor", "amesh doctor --fix", "amesh doctor --fix --delete-orphans"],
+  parameters: {
+    flags: {
+      fix: flag("Repair modes, and finish or undo what killed commands left behind"),
+      deleteOrphans: flag("With --fix: destroy the keys in orphans/, for ever"),
+      json,
+    },
+  },
   load: async () => (await import("./commands/doctor.ts")).doctor,
 });
 
@@ -151,14 +108,10 @@ const sign = command<SignFlags, [file?: string]>({
         values: SIGNATURE_ENCODINGS,
         default: "base64",
       },
-      out: {
-        kind: "parsed",
-        brief: "Write the signature to this file instead of standard output",
-        parse: text,
-        placeholder: "FILE",
-        optional: true,
-      },
+      out: optional("Write the signature to this file instead of standard output", "FILE"),
       noAgent: flag("Do not use a running agent; this version has none, so it changes nothing"),
+      allowProtocolMessage: flag("Sign what amesh itself could have said, such as a continuity statement"),
+      passphraseFd,
       json,
     },
     positional: inputFile,
@@ -183,13 +136,7 @@ const verify = command<VerifyFlags, [file?: string]>({
         parse: text,
         placeholder: "SIG|@FILE",
       },
-      key: {
-        kind: "parsed",
-        brief: "File with the signer's public key; without it, this machine's own",
-        parse: text,
-        placeholder: "FILE",
-        optional: true,
-      },
+      key: optional("File with the signer's public key; without it, this machine's own", "FILE"),
       json,
     },
     positional: inputFile,
@@ -208,6 +155,124 @@ const publicKey = command<PublicKeyFlags, []>({
     },
   },
   load: async () => (await import("./commands/public_key.ts")).publicKey,
+});
+
+const rotate = command<RotateFlags, []>({
+  brief: "Replace this machine's key by a new one",
+  description:
+    "Makes a new key, lets the old and the new one sign a continuity statement (kept in history/), puts the\n" +
+    "new key in force and destroys the old one. Give the statement to whoever knows the old key.",
+  examples: [
+    "amesh rotate",
+    "amesh rotate --backend tpm2",
+    "amesh rotate --json | jq .continuity > rotation.json",
+  ],
+  parameters: {
+    flags: {
+      backend: {
+        kind: "enum",
+        brief: "Key storage of the new key; without it, that of the old one",
+        values: TIER_NAMES,
+        optional: true,
+      },
+      passphraseFd,
+      json,
+    },
+  },
+  load: async () => (await import("./commands/rotate.ts")).rotate,
+});
+
+const verifyRotation = command<VerifyRotationFlags, string[]>({
+  brief: "Verify that a new key follows an old one",
+  description:
+    "Checks continuity statements offline: one, or all of a chain in any order, beginning with the key that is\n" +
+    "trusted. Ends with 0, or with 7 when a signature or a link of the chain is missing.",
+  examples: [
+    "amesh verify-rotation rotation.json --key old.pem",
+    "amesh verify-rotation history/*.json --key oldest.pem --format pem > newest.pem",
+  ],
+  parameters: {
+    flags: {
+      key: { kind: "parsed", brief: "File with the old public key", parse: text, placeholder: "OLD" },
+      format: publicKeyFormat("Print only the newest public key, in this form"),
+      json,
+    },
+    positional: {
+      kind: "array",
+      minimum: 1,
+      parameter: { brief: "Continuity statement", parse: text, placeholder: "FILE" },
+    },
+  },
+  load: async () => (await import("./commands/verify_rotation.ts")).verifyRotation,
+});
+
+const passphraseStatus = command<PassphraseStatusFlags, []>({
+  brief: "Show where the passphrase comes from and how strong it is",
+  description: "Reads the passphrase in force and shows all about it but itself. Changes nothing.",
+  examples: ["amesh passphrase status"],
+  parameters: { flags: { passphraseFd, json } },
+  load: async () => (await import("./commands/passphrase_status.ts")).passphraseStatus,
+});
+
+const passphraseChange = command<PassphraseChangeFlags, []>({
+  brief: "Put the key under another passphrase or another cost",
+  description:
+    "Without an option the new passphrase is asked for twice on the terminal. It takes the place of the one in\n" +
+    "force where that is a file; a variable or a credential is yours to set anew. Killed at any moment, the key\n" +
+    "opens with what is there.",
+  examples: [
+    "amesh passphrase change --generate",
+    "amesh passphrase change --new-passphrase-file /run/secrets/new",
+    "amesh passphrase change --keep --argon2-memory 262144",
+  ],
+  parameters: {
+    flags: {
+      generate: flag("Make 256 random bits"),
+      newPassphraseFile: optional("Take it from this file", "FILE"),
+      newPassphraseFd: optionalNumber("Take it from this descriptor, to its end", "N"),
+      keep: flag("Keep the passphrase and write the key anew"),
+      argon2Memory: optionalNumber("Argon2id memory, 19456 to 1048576; without it, as it is", "KIB"),
+      argon2Passes: optionalNumber("Argon2id passes, 2 to 16; without it, as they are", "T"),
+      argon2Lanes: optionalNumber("Argon2id lanes, 1 to 4; without it, as they are", "P"),
+      passphraseFd,
+      json,
+    },
+  },
+  load: async () => (await import("./commands/passphrase_change.ts")).passphraseChange,
+});
+
+const passphraseMove = command<PassphraseMoveFlags, [target: string]>({
+  brief: "Move the passphrase file to another place",
+  description:
+    "Copies the passphrase file (mode 0400), proves that the key opens with the copy, and prints the variable to\n" +
+    "set. The old file stays unless --remove-old is given.",
+  examples: [
+    "amesh passphrase move /run/amesh/passphrase",
+    "amesh passphrase move /mnt/secrets/amesh --remove-old",
+  ],
+  parameters: {
+    flags: { removeOld: flag("Remove the old file when the key opens with the new one"), json },
+    positional: {
+      kind: "tuple",
+      parameters: [{ brief: "The new file", parse: text, placeholder: "FILE" }],
+    },
+  },
+  load: async () => (await import("./commands/passphrase_move.ts")).passphraseMove,
+});
+
+const passphrase = buildRouteMap({
+  routes: { status: passphraseStatus, change: passphraseChange, move: passphraseMove },
+  docs: { brief: "Look at, change or move the passphrase of an encrypted-file key" },
+});
+
+const deleteCommand = command<DeleteFlags, []>({
+  brief: "Destroy this machine's key and identity",
+  description:
+    "Destroys the private key, whatever its storage, the identity and the passphrase file in the amesh directory.\n" +
+    "This cannot be undone: what the key has signed stays valid, and nothing new can be signed with it.",
+  examples: ["amesh delete", "amesh delete --yes"],
+  parameters: { flags: { yes: flag("Do not ask"), json } },
+  load: async () => (await import("./commands/delete.ts")).deleteKey,
 });
 
 const TEXT: ApplicationText = {
@@ -232,7 +297,18 @@ const TEXT: ApplicationText = {
 /** The command line of amesh. */
 export const application = buildApplication(
   buildRouteMap({
-    routes: { init, status, doctor, sign, verify, publicKey },
+    routes: {
+      init,
+      status,
+      doctor,
+      sign,
+      verify,
+      publicKey,
+      rotate,
+      verifyRotation,
+      passphrase,
+      delete: deleteCommand,
+    },
     docs: {
       brief: "An identity for a machine: a P-256 key in the best storage that the machine has.",
       fullDescription:

@@ -1,7 +1,8 @@
 /** One run of the program: parses the arguments and runs the command. */
 import { run as runApplication } from "@stricli/core";
 import { AmeshError } from "../errors.ts";
-import { application, type CommandContext } from "./app.ts";
+import { application } from "./app.ts";
+import type { CommandContext } from "./command.ts";
 import { print, tell } from "./output.ts";
 import { report } from "./report.ts";
 
@@ -51,10 +52,12 @@ function requireValues(args: readonly string[]): void {
 }
 
 function usageError(args: readonly string[], complaint: string): AmeshError {
-  const isCommand = args[0] !== undefined && !args[0].startsWith("-") &&
-    !complaint.startsWith("unknown command");
+  const words = args.slice(0, args.findIndex((arg) => arg.startsWith("-")) >>> 0);
+  // The parser gives the path of a command that it knows in no other way.
+  const known = words[0] === "passphrase" ? words.slice(0, 2) : words.slice(0, 1);
+  const path = complaint.startsWith("unknown command") ? known.slice(0, -1) : known;
   return new AmeshError("ERR_USAGE", complaint.trim().split("\n")[0] ?? "", {
-    hint: `run: amesh ${isCommand ? `${args[0]} ` : ""}--help`,
+    hint: `run: ${["amesh", ...path, "--help"].join(" ")}`,
   });
 }
 

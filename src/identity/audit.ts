@@ -1,21 +1,22 @@
 /**
  * Looking over the amesh directory: unsafe files, a key that is missing, a passphrase that cannot be read, what killed
- * commands left behind; and repairing what can be repaired without losing anything. Only names that amesh makes are
+ * commands left behind; with what `repair.ts` can do about it without losing anything. Only names that amesh makes are
  * looked at.
  */
-import { AmeshError, type AmeshErrorCode, errnoOf, errorText, isNotCapable } from "../errors.ts";
+import { AmeshError, type AmeshErrorCode } from "../errors.ts";
 import type { Identity } from "../formats/identity_file.ts";
+import type { TierContext } from "../keystore/keystore.ts";
 import { loadTier } from "../keystore/select.ts";
+import { nextPath } from "../passphrase/files.ts";
+import { Passphrases } from "../passphrase/passphrases.ts";
 import {
   describeSource,
   findSourceProblem,
   findSources,
   namedPassphraseFile,
-  Passphrases,
   type PassphraseSource,
 } from "../passphrase/sources.ts";
 import {
-  checkDirectory,
   DIRECTORY_MODE,
   FILE_MODE,
   findInfo,
@@ -25,9 +26,25 @@ import {
   removeFile,
 } from "../platform/files.ts";
 import { type FileInfo, host } from "../platform/host.ts";
-import { acquireLock } from "../platform/lock.ts";
-import { baseName, joinPath, type Layout, parentPath, shellQuote } from "../platform/paths.ts";
+import { baseName, joinPath, type Layout, shellQuote } from "../platform/paths.ts";
+import { KEY_FILE_NAME, listLeftovers, listNames, STATEMENT_NAME, TEMPORARY_NAME } from "./directory.ts";
+import { hasLegacyPassphrase, migrateUnderLock } from "./legacy.ts";
+import { moveToOrphans } from "./orphans.ts";
 import { findIdentity } from "./store.ts";
+import { findUnfinished } from "./unfinished.ts";
+
+/** What is repaired together; each stage shows what the one before it has brought to light. */
+export const STAGES = ["directory", "lock", "folders", "files", "changes", "passphrase", "keys"] as const;
+export type Stage = typeof STAGES[number];
+
+/** What can be done about a problem. */
+export interface Fix {
+  readonly stage: Stage;
+  /** What {@linkcode apply} does, after "will". */
+  readonly plan: string;
+  /** @returns what was done; `null` when there was nothing to do. @throws what the system or a tier throws. */
+  apply(): Promise<string | null>;
+}
 
 /** Something that is not as it should be. */
 export interface Problem {
@@ -37,8 +54,8 @@ export interface Problem {
   readonly remedy: string;
   /** The error that commands end with because of it; `null` when they do not mind. */
   readonly code: AmeshErrorCode | null;
-  /** What {@linkcode repair} does: gives it this mode or removes it; `null` when a person must decide. */
-  readonly fix: { readonly mode: number } | "remove" | null;
+  /** `null` when a person must decide. */
+  readonly fix: Fix | null;
 }
 
 /** What was found. */
@@ -48,10 +65,37 @@ export interface Audit {
   readonly problems: readonly Problem[];
 }
 
+/** How often the identity may be replaced while its directory is looked over. */
+const MAX_LOOKS = 10;
+
 const FIX = "run: amesh doctor --fix";
 
-/** Looks at everything; changes nothing and throws nothing that a file could cause. */
-export async function auditDirectory(layout: Layout): Promise<Audit> {
+/**
+ * Looks at everything; changes nothing and throws nothing that a file could cause.
+ *
+ * @param warn is told what a fix has to say while it is applied.
+ */
+export async function auditDirectory(
+  layout: Layout,
+  warn: (message: string) => void = () => {},
+): Promise<Audit> {
+  for (let looks = 1;; looks++) {
+    const audit = await lookOver(layout, warn);
+    // Another amesh has replaced the identity meanwhile: what was missing is not missing.
+    if (looks === MAX_LOOKS || await isInForce(layout, audit.identity)) return audit;
+  }
+}
+
+async function isInForce(layout: Layout, identity: Identity | null): Promise<boolean> {
+  try {
+    return (await findIdentity(layout))?.fields.deviceId === identity?.fields.deviceId;
+  } catch (error) {
+    if (error instanceof AmeshError) return true;
+    throw error;
+  }
+}
+
+async function lookOver(layout: Layout, warn: (message: string) => void): Promise<Audit> {
   const problems = [...auditFiles(layout)];
   let identity: Identity | null = null;
   try {
@@ -61,74 +105,21 @@ export async function auditDirectory(layout: Layout): Promise<Audit> {
       problems.push(unreadable(layout.identity, error));
     }
   }
-  if (identity !== null) problems.push(...await auditUse(layout, identity));
-  // Where identity.json is there and cannot be read, it may name any of them.
-  if (identity !== null || !exists(layout.identity)) problems.push(...auditKeys(layout, identity));
+  const isKnown = identity !== null || !exists(layout.identity);
+  using passphrases = new Passphrases(layout, undefined, warn);
+  const context = { layout, passphrases };
+  if (identity !== null) problems.push(...await auditUse(context, identity));
+  // Where identity.json is there and cannot be read, it may name any key.
+  if (isKnown) problems.push(...await auditRest(context, identity));
   return { identity, problems };
-}
-
-/** What {@linkcode repair} did. */
-export interface Repairs {
-  /** A line each. */
-  readonly done: readonly string[];
-  /** A line each. */
-  readonly failed: readonly string[];
-}
-
-/**
- * Gives modes back and removes left-over temporary files, under the lock.
- *
- * @throws {AmeshError} `ERR_BUSY`; what else prevents it is told in `failed`.
- */
-export function repair(layout: Layout): Repairs {
-  const done: string[] = [];
-  const failed: string[] = [];
-  const repairAll = (isMeant: (problem: Problem) => boolean) => {
-    // Looked at one by one while repairing: the files of a directory show when its own mode is back.
-    for (const problem of auditFiles(layout)) {
-      const { path, fix } = problem;
-      if (fix === null || !isMeant(problem)) continue;
-      try {
-        const line = repairOne(path, fix);
-        if (line !== null) done.push(line);
-      } catch (error) {
-        failed.push(`${path}: ${error instanceof AmeshError ? error.message : errorText(error)}`);
-      }
-    }
-  };
-  const isDirectory = ({ path }: Problem) => path === layout.directory;
-  const isLock = ({ path }: Problem) => path === layout.lock;
-  repairAll(isDirectory);
-  try {
-    // Only in a directory that is ours alone nobody can put a link in the place of what was looked at.
-    if (!checkDirectory(layout.directory)) return { done, failed };
-    repairAll(isLock);
-    if (![...auditFiles(layout)].some(({ fix }) => fix !== null)) return { done, failed };
-    using _lock = acquireLock(layout.lock);
-    repairAll((problem) => !isDirectory(problem) && !isLock(problem));
-  } catch (error) {
-    if (!(error instanceof AmeshError) || error.code === "ERR_BUSY") throw error;
-    failed.push(error.message);
-  }
-  return { done, failed };
-}
-
-function repairOne(path: string, fix: { readonly mode: number } | "remove"): string | null {
-  if (fix === "remove") return removeFile(path) ? `removed ${path}` : null;
-  // chmod(2) follows links.
-  if (findInfo(path)?.kind === "symlink") return null;
-  host.chmod(path, fix.mode);
-  return `set mode ${formatMode(fix.mode)} on ${path}`;
 }
 
 interface Ours {
   readonly path: string;
   readonly kind: FileInfo["kind"];
   readonly mode: number;
+  readonly stage: Stage;
 }
-
-const TEMPORARY_NAME = /^\..+\.[0-9a-f]{16}\.tmp$/;
-const KEY_FILE_NAME = /^am_[A-Za-z0-9_-]{16}\.[a-z0-9.]+$/;
 
 function* auditFiles(layout: Layout): Generator<Problem> {
   for (const ours of listOurs(layout)) {
@@ -142,65 +133,47 @@ function* auditFiles(layout: Layout): Generator<Problem> {
   }
 }
 
-function* listOurs(layout: Layout): Generator<Ours> {
-  yield { path: layout.directory, kind: "directory", mode: DIRECTORY_MODE };
-  yield { path: layout.keys, kind: "directory", mode: DIRECTORY_MODE };
-  yield { path: layout.identity, kind: "file", mode: FILE_MODE };
-  yield { path: layout.lock, kind: "file", mode: FILE_MODE };
-  yield { path: `${layout.lock}.owner`, kind: "file", mode: FILE_MODE };
-  yield { path: layout.passphrase, kind: "file", mode: PASSPHRASE_MODE };
-  const temporary = [
-    ...listNames(layout.directory, TEMPORARY_NAME),
-    ...listNames(layout.keys, TEMPORARY_NAME),
+function listOurs(layout: Layout): Ours[] {
+  const { directory, keys, history, orphans, identity, lock, replaced, deleted, passphrase } = layout;
+  const named = namedPassphraseFile();
+  const files = [
+    ...[identity, `${lock}.owner`, replaced, deleted],
+    ...[directory, keys, history].flatMap((folder) => listNames(folder, TEMPORARY_NAME)),
+    // A killed command may have left a temporary file beside the passphrase file that the operator names.
+    ...named === null ? [] : [...listLeftovers(named), ...listLeftovers(nextPath(named))],
+    ...[keys, orphans].flatMap((folder) => listNames(folder, KEY_FILE_NAME)),
+    ...listNames(history, STATEMENT_NAME),
   ];
-  const files = [...temporary, ...operatorTemporaries(), ...listNames(layout.keys, KEY_FILE_NAME)];
-  for (const path of files) yield { path, kind: "file", mode: FILE_MODE };
+  const secrets = [passphrase, nextPath(passphrase), ...named === null ? [] : [nextPath(named)]];
+  const all = (paths: readonly string[], kind: FileInfo["kind"], mode: number, stage: Stage) =>
+    [...new Set(paths)].map((path) => ({ path, kind, mode, stage }));
+  return [
+    ...all([directory], "directory", DIRECTORY_MODE, "directory"),
+    ...all([lock], "file", FILE_MODE, "lock"),
+    ...all([keys, history, orphans], "directory", DIRECTORY_MODE, "folders"),
+    ...all(files, "file", FILE_MODE, "files"),
+    ...all(secrets, "file", PASSPHRASE_MODE, "files"),
+  ];
 }
 
-/** A killed `init` may have left a temporary file beside the passphrase file that the operator names. */
-function operatorTemporaries(): string[] {
-  const path = namedPassphraseFile();
-  if (path === null) return [];
-  const start = `.${baseName(path)}.`;
-  return listNames(parentPath(path), TEMPORARY_NAME).filter((name) => baseName(name).startsWith(start));
-}
-
-/** Paths in a directory, sorted; none where it cannot be listed, which is a problem of the directory itself. */
-function listNames(directory: string, pattern: RegExp): string[] {
-  try {
-    // Not through a link: what lies behind it is not ours.
-    if (host.lstat(directory).kind !== "directory") return [];
-    return host.readDir(directory).filter((name) => pattern.test(name)).sort().map((name) =>
-      joinPath(directory, name)
-    );
-  } catch (error) {
-    if (errnoOf(error) !== undefined || isNotCapable(error)) return [];
-    throw error;
-  }
-}
-
-function auditFile({ path, kind, mode }: Ours, info: FileInfo): Problem | null {
+function auditFile({ path, kind, mode, stage }: Ours, info: FileInfo): Problem | null {
   const canFix = info.uid === host.euid() || host.euid() === 0;
   if (TEMPORARY_NAME.test(baseName(path)) && info.kind === "file") {
-    return {
-      path,
-      problem: "is left over from a command that was killed",
-      remedy: FIX,
-      code: null,
-      fix: "remove",
-    };
+    const apply = () => Promise.resolve(removeFile(path) ? `removed ${path}` : null);
+    const fix = { stage, plan: `remove ${path}`, apply };
+    return { path, problem: "is left over from a command that was killed", remedy: FIX, code: null, fix };
   }
+  const withMode: Fix = {
+    stage,
+    plan: `set mode ${formatMode(mode)} on ${path}`,
+    apply: () => Promise.resolve(setMode(path, mode)),
+  };
   const unsafe = findProblem(path, info, mode);
   if (unsafe !== null) {
     const fixable = canFix && info.kind === kind && unsafe.problem.startsWith("is accessible");
     const remedy = fixable ? `${FIX}, or ${unsafe.repair}` : unsafe.repair;
-    return {
-      path,
-      problem: unsafe.problem,
-      remedy,
-      code: "ERR_UNSAFE_PERMISSIONS",
-      fix: fixable ? { mode } : null,
-    };
+    const code = "ERR_UNSAFE_PERMISSIONS";
+    return { path, problem: unsafe.problem, remedy, code, fix: fixable ? withMode : null };
   }
   if (info.kind !== kind) {
     return { path, problem: `is no ${kind}`, remedy: "move it away", code: "ERR_CORRUPT", fix: null };
@@ -210,30 +183,20 @@ function auditFile({ path, kind, mode }: Ours, info: FileInfo): Problem | null {
   if (bits === mode || (bits & 0o070) !== 0 || !canFix) return null;
   const problem = `has mode ${formatMode(bits)} instead of ${formatMode(mode)}`;
   const remedy = `${FIX}, or run: chmod ${formatMode(mode)} ${shellQuote(path)}`;
-  return { path, problem, remedy, code: null, fix: { mode } };
+  return { path, problem, remedy, code: null, fix: withMode };
 }
 
-/** Key files that identity.json does not name: a killed command left them, or a person put them there. */
-function auditKeys(layout: Layout, identity: Identity | null): Problem[] {
-  const named = identity === null ? null : `${identity.fields.deviceId}.`;
-  return listNames(layout.keys, KEY_FILE_NAME).filter((path) =>
-    named === null || !baseName(path).startsWith(named)
-  )
-    .map((path) => ({
-      path,
-      problem: "is a key that identity.json does not name",
-      remedy:
-        "a killed command or a replaced identity left it, or identity.json is lost; remove it when nobody needs it",
-      code: null,
-      fix: null,
-    }));
+function setMode(path: string, mode: number): string | null {
+  // chmod(2) follows links.
+  if (findInfo(path)?.kind === "symlink") return null;
+  host.chmod(path, mode);
+  return `set mode ${formatMode(mode)} on ${path}`;
 }
 
 /** What would keep the key from being opened, as far as that shows without unlocking it. */
-async function auditUse(layout: Layout, identity: Identity): Promise<Problem[]> {
+async function auditUse({ layout, passphrases }: TierContext, identity: Identity): Promise<Problem[]> {
   const problems: Problem[] = [];
-  const { storageBackend, deviceId, passphrase } = identity.fields;
-  using passphrases = new Passphrases(layout, undefined, () => {});
+  const { storageBackend, deviceId } = identity.fields;
   try {
     await (await loadTier(storageBackend)).inspect({ layout, passphrases }, identity);
   } catch (error) {
@@ -242,22 +205,72 @@ async function auditUse(layout: Layout, identity: Identity): Promise<Problem[]> 
   if (storageBackend !== "encrypted-file") return problems;
   let sources: readonly PassphraseSource[];
   try {
-    sources = findSources(layout, Boolean(passphrase));
+    sources = findSources(layout, Boolean(identity.fields.passphrase));
   } catch (error) {
     return [...problems, unreadable(layout.identity, error)];
   }
+  const add = (path: string, problem: string, remedy: string) =>
+    problems.push({ path, problem, remedy, code: "ERR_UNLOCK_FAILED", fix: null });
   if (sources.length === 0) {
-    const problem = "has no passphrase: no source is set";
     const remedy = "see README, Passphrase; without the passphrase the key cannot be opened";
-    problems.push({ path: layout.identity, problem, remedy, code: "ERR_UNLOCK_FAILED", fix: null });
+    add(layout.identity, "has no passphrase: no source is set", remedy);
   }
   for (const source of sources) {
     const problem = findSourceProblem(source);
     if (problem === null) continue;
-    const remedy = "restore the passphrase there, or name another source";
-    problems.push({ path: describeSource(source), problem, remedy, code: "ERR_UNLOCK_FAILED", fix: null });
+    add(describeSource(source), problem, "restore the passphrase there, or name another source");
   }
   return problems;
+}
+
+/** What is unfinished, and keys that nothing names: only where it is known which is named. */
+async function auditRest(context: TierContext, identity: Identity | null): Promise<Problem[]> {
+  try {
+    return await auditChanges(context, identity);
+  } catch (error) {
+    return [unreadable(context.layout.directory, error)];
+  }
+}
+
+async function auditChanges(context: TierContext, identity: Identity | null): Promise<Problem[]> {
+  const { layout, passphrases: { warn } } = context;
+  const problems: Problem[] = [];
+  const add = (path: string, problem: string, fix: Fix | null, remedy = FIX) =>
+    problems.push({ path, problem, remedy, code: null, fix });
+  const unfinished = await findUnfinished(context, identity);
+  for (const { path, problem, plan, finish } of unfinished) {
+    add(path, problem, { stage: "changes", plan, apply: finish });
+  }
+  if (identity !== null && hasLegacyPassphrase(identity)) {
+    const apply = async () => {
+      using passphrases = new Passphrases(layout, undefined, warn);
+      const isLeft = hasLegacyPassphrase(await migrateUnderLock(identity, passphrases));
+      return isLeft ? null : `moved the passphrase out of ${layout.identity}`;
+    };
+    const plan = `open the key and move the passphrase out of ${layout.identity}`;
+    add(layout.identity, "holds a passphrase, as amesh 0.7 left it", { stage: "passphrase", plan, apply });
+  }
+  const named = [identity?.fields.deviceId, ...unfinished.map(({ destroys }) => destroys)];
+  return [...problems, ...auditKeys(layout, named)];
+}
+
+/** Key files that nothing names: a killed command left them, or a person put them there. */
+function auditKeys(layout: Layout, named: readonly (string | undefined)[]): Problem[] {
+  const isNamed = (path: string) =>
+    named.some((id) => id !== undefined && baseName(path).startsWith(`${id}.`));
+  return listNames(layout.keys, KEY_FILE_NAME).filter((path) => !isNamed(path)).map((path) => ({
+    path,
+    problem: "is a key that identity.json does not name",
+    remedy:
+      "a killed command or a replaced identity left it, or identity.json is lost; amesh doctor --fix moves " +
+      `it to ${layout.orphans}`,
+    code: null,
+    fix: {
+      stage: "keys",
+      plan: `move ${path} to ${layout.orphans}`,
+      apply: () => Promise.resolve(`moved ${path} to ${moveToOrphans(layout, path)}`),
+    },
+  }));
 }
 
 /** Whether there is something, as far as that can be told. */

@@ -1,19 +1,16 @@
-/**
- * Making an identity. Order of the commit: the new key is stored and proven, then a new passphrase gets its file,
- * then identity.json gets its name (the commit point), then the old key goes. Whenever the machine stops, the old
- * identity or the new one works.
- */
-import { type Bytes, equalBytes, utf8 } from "../bytes.ts";
-import { verify } from "../crypto/p256.ts";
+/** Making an identity: choosing the tier, making and proving the key, putting it in force (commit.ts). */
 import { AmeshError } from "../errors.ts";
 import { type Identity, newIdentityFields, type TierName } from "../formats/identity_file.ts";
-import { type NewKey, PROTECTION } from "../keystore/keystore.ts";
+import { PROTECTION } from "../keystore/keystore.ts";
 import { type Detection, detectTiers, loadTier, selectTier } from "../keystore/select.ts";
-import { Passphrases, type PassphraseSource } from "../passphrase/sources.ts";
+import { type PassphraseInput, Passphrases } from "../passphrase/passphrases.ts";
+import type { PassphraseSource } from "../passphrase/sources.ts";
 import { ensureDirectory } from "../platform/files.ts";
 import { acquireLock } from "../platform/lock.ts";
 import type { Layout } from "../platform/paths.ts";
-import { findIdentity, loadIdentity, saveIdentity } from "./store.ts";
+import { commitIdentity, proveKey } from "./commit.ts";
+import { findIdentity, loadIdentity } from "./store.ts";
+import { settle } from "./unfinished.ts";
 
 const NAME_MAX_CHARACTERS = 64;
 
@@ -28,6 +25,7 @@ export interface CreateOptions {
   /** An existing identity is no error. */
   readonly ifMissing: boolean;
   readonly now: Date;
+  readonly input?: PassphraseInput;
   /** Shows a warning to the user. */
   readonly warn: (message: string) => void;
   /** Is told what was found before anything is made. */
@@ -79,12 +77,25 @@ export async function createIdentity(options: CreateOptions): Promise<CreateResu
   const current = await findIdentity(layout);
   if (current !== null && !force) return existing(current, options);
 
-  using passphrases = new Passphrases(layout, current?.fields.passphrase, options.warn);
+  using passphrases = new Passphrases(layout, current?.fields.passphrase, options.warn, options.input);
   const context = { layout, passphrases };
-  const key = await (await loadTier(selected)).generate(context);
-  using _signer = key.signer;
-  const identity = await commit(key, selected, current, options);
-  if (current !== null) await removeOldKey(current, context, options.warn);
+  await settle(context, current);
+  const key = await (await loadTier(selected)).generate(context, current);
+  using signer = key.signer;
+  try {
+    await proveKey(key);
+  } catch (error) {
+    await key.discard().catch(() => {});
+    throw error;
+  }
+  const fields = await newIdentityFields(
+    signer.publicKey,
+    options.name,
+    selected,
+    options.now,
+    key.identityFields,
+  );
+  const identity = await commitIdentity(context, { key, fields, replaces: current });
   return { identity, created: true, passphraseSource: passphrases.newKeySource };
 }
 
@@ -117,64 +128,5 @@ async function lockUnlessExisting({ layout, force }: CreateOptions): Promise<Dis
     const isBusy = error instanceof AmeshError && error.code === "ERR_BUSY";
     if (isBusy && !force && await findIdentity(layout) !== null) return null;
     throw error;
-  }
-}
-
-async function commit(
-  key: NewKey,
-  selected: TierName,
-  replaced: Identity | null,
-  { layout, name, now }: CreateOptions,
-): Promise<Identity> {
-  const { signer } = key;
-  try {
-    await prove(key);
-    key.persistSecrets();
-    const fields = await newIdentityFields(signer.publicKey, name, selected, now, key.identityFields);
-    if (saveIdentity(layout, fields, replaced === null ? "refuse" : "replace")) {
-      return { fields, publicKey: signer.publicKey };
-    }
-    throw new AmeshError("ERR_IDENTITY_EXISTS", `cannot create an identity: "${layout.identity}" exists`);
-  } catch (error) {
-    if (await isUnnamed(signer.publicKey, layout)) await key.discard().catch(() => {});
-    throw error;
-  }
-}
-
-/**
- * Whether identity.json surely does not name this key. The rename may have been made though its fsync failed, and what
- * cannot be read may name it: such a key stays.
- */
-async function isUnnamed(publicKey: Bytes, layout: Layout): Promise<boolean> {
-  try {
-    const named = await findIdentity(layout);
-    return named === null || !equalBytes(named.publicKey, publicKey);
-  } catch {
-    return false;
-  }
-}
-
-/** A signature of the new key that verifies under its public key. @throws {AmeshError} `ERR_INTERNAL`. */
-async function prove({ signer }: NewKey): Promise<void> {
-  const challenge = utf8("amesh proof of a new key v1\0");
-  const message = async function* () {
-    yield challenge;
-  };
-  const signature = await signer.sign(message());
-  if (!await verify(signer.publicKey, [signature], message())) {
-    throw new AmeshError("ERR_INTERNAL", "cannot use the new key: its signature does not verify");
-  }
-}
-
-async function removeOldKey(
-  old: Identity,
-  context: { layout: Layout; passphrases: Passphrases },
-  warn: (message: string) => void,
-): Promise<void> {
-  try {
-    await (await loadTier(old.fields.storageBackend)).delete(context, old);
-  } catch (error) {
-    if (!(error instanceof AmeshError)) throw error;
-    warn(`the old key was not removed: ${error.message}`);
   }
 }

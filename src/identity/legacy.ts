@@ -4,7 +4,10 @@
  */
 import { AmeshError } from "../errors.ts";
 import type { Identity } from "../formats/identity_file.ts";
-import { describeSource, type Passphrases, writePassphraseFile } from "../passphrase/sources.ts";
+import { loadTier } from "../keystore/select.ts";
+import { writePassphraseFile } from "../passphrase/files.ts";
+import type { Passphrases } from "../passphrase/passphrases.ts";
+import { describeSource } from "../passphrase/sources.ts";
 import { findInfo } from "../platform/files.ts";
 import { acquireLock } from "../platform/lock.ts";
 import { findIdentity, saveIdentity } from "./store.ts";
@@ -25,26 +28,45 @@ export async function migrateLegacyPassphrase(identity: Identity, passphrases: P
     using _lock = acquireLock(layout.lock);
     const current = await findIdentity(layout);
     // Somebody else has migrated or replaced it since it was read.
-    if (
-      current === null || current.fields.deviceId !== identity.fields.deviceId ||
-      !hasLegacyPassphrase(current)
-    ) {
-      return;
-    }
-    const where = moveSecret(passphrases);
-    if (where === null) return;
-    const { passphrase: _moved, ...rest } = current.fields;
-    saveIdentity(layout, rest, "replace");
-    warn(`the passphrase in identity.json was migrated: it now comes from ${where}`);
+    if (current?.fields.deviceId === identity.fields.deviceId) moveField(current, passphrases);
   } catch (error) {
     if (!(error instanceof AmeshError)) throw error;
     warn(`the passphrase in identity.json could not be migrated: ${error.message}`);
   }
 }
 
+/**
+ * The same for a command that holds the lock: opens the key first.
+ *
+ * @returns the identity as it is now; it still has the field where a passphrase file of another passphrase is in the way.
+ * @throws {AmeshError} as `Tier.open`; `ERR_SYSTEM`.
+ */
+export async function migrateUnderLock(identity: Identity, passphrases: Passphrases): Promise<Identity> {
+  if (!hasLegacyPassphrase(identity)) return identity;
+  const { layout } = passphrases;
+  passphrases.useLegacyField(identity.fields.passphrase);
+  const tier = await loadTier(identity.fields.storageBackend);
+  (await tier.open({ layout, passphrases }, identity, false))[Symbol.dispose]();
+  moveField(identity, passphrases);
+  const migrated = await findIdentity(layout) ?? identity;
+  passphrases.useLegacyField(migrated.fields.passphrase);
+  return migrated;
+}
+
+function moveField(identity: Identity, passphrases: Passphrases): void {
+  const { layout, warn } = passphrases;
+  if (!hasLegacyPassphrase(identity)) return;
+  const where = moveSecret(passphrases);
+  if (where === null) return;
+  const { passphrase: _moved, ...rest } = identity.fields;
+  saveIdentity(layout, rest, "replace");
+  warn(`the passphrase in identity.json was migrated: it now comes from ${where}`);
+}
+
 /** @returns where the passphrase comes from now; `null` when the field must stay. */
 function moveSecret({ layout, openedBy, warn }: Passphrases): string | null {
-  if (openedBy === undefined) return null;
+  // A key of a tier without passphrases, and what was given for one command only, prove nothing about the field.
+  if (openedBy === undefined || openedBy.source.kind === "descriptor") return null;
   if (openedBy.source.kind !== "legacy-field") return describeSource(openedBy.source);
   if (findInfo(layout.passphrase) !== null) {
     warn(

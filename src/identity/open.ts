@@ -1,12 +1,11 @@
 /** Opening the key of this machine's identity, whatever its tier. */
-import { AmeshError } from "../errors.ts";
 import type { Identity } from "../formats/identity_file.ts";
 import type { Signer } from "../keystore/keystore.ts";
 import { loadTier } from "../keystore/select.ts";
-import { Passphrases } from "../passphrase/sources.ts";
+import { type PassphraseInput, Passphrases } from "../passphrase/passphrases.ts";
 import type { Layout } from "../platform/paths.ts";
 import { hasLegacyPassphrase, migrateLegacyPassphrase } from "./legacy.ts";
-import { loadIdentity } from "./store.ts";
+import { withIdentity } from "./store.ts";
 
 /** An identity with its key at hand; dispose of it to let go of the key and wipe the passphrase. */
 export interface OpenedIdentity extends Disposable {
@@ -18,47 +17,45 @@ export interface OpenedIdentity extends Disposable {
  * Loads the identity and opens its key in the tier that identity.json pins, never in another one.
  *
  * @param background see `Tier.open`; ignored while a passphrase is to be migrated.
- * @throws {AmeshError} as `loadIdentity` and `Tier.open`.
+ * @throws {AmeshError} as `withIdentity` and `Tier.open`.
  */
 export async function openIdentity(
   layout: Layout,
   warn: (message: string) => void,
   background: boolean,
+  input: PassphraseInput = {},
 ): Promise<OpenedIdentity> {
-  const identity = await loadIdentity(layout);
+  const passphrases = new Passphrases(layout, undefined, warn, input);
   try {
-    return await openLoaded(identity, layout, warn, background);
+    return await withIdentity(layout, (identity) => openLoaded(identity, passphrases, background));
   } catch (error) {
-    // Replaced between reading identity.json and reading its key: the new one is the one that was asked for.
-    if (!(error instanceof AmeshError) || error.code !== "ERR_CORRUPT") throw error;
-    const current = await loadIdentity(layout);
-    if (current.fields.deviceId === identity.fields.deviceId) throw error;
-    return await openLoaded(current, layout, warn, background);
+    passphrases[Symbol.dispose]();
+    throw error;
   }
 }
 
 async function openLoaded(
   identity: Identity,
-  layout: Layout,
-  warn: (message: string) => void,
+  passphrases: Passphrases,
   background: boolean,
 ): Promise<OpenedIdentity> {
   const tier = await loadTier(identity.fields.storageBackend);
-  const passphrases = new Passphrases(layout, identity.fields.passphrase, warn);
+  passphrases.useLegacyField(identity.fields.passphrase);
+  const isLater = background && !hasLegacyPassphrase(identity);
+  const signer = await tier.open({ layout: passphrases.layout, passphrases }, identity, isLater);
   try {
-    const wait = hasLegacyPassphrase(identity);
-    const signer = await tier.open({ layout, passphrases }, identity, background && !wait);
     await migrateLegacyPassphrase(identity, passphrases);
-    return {
-      identity,
-      signer,
-      [Symbol.dispose]: () => {
-        signer[Symbol.dispose]();
-        passphrases[Symbol.dispose]();
-      },
-    };
   } catch (error) {
-    passphrases[Symbol.dispose]();
+    signer[Symbol.dispose]();
     throw error;
   }
+  if (!isLater) passphrases[Symbol.dispose]();
+  return {
+    identity,
+    signer,
+    [Symbol.dispose]: () => {
+      signer[Symbol.dispose]();
+      passphrases[Symbol.dispose]();
+    },
+  };
 }

@@ -5,7 +5,9 @@
 import type { Bytes } from "../bytes.ts";
 import type { Message } from "../crypto/p256.ts";
 import type { Identity, TierName } from "../formats/identity_file.ts";
-import type { Passphrases } from "../passphrase/sources.ts";
+import type { Argon2Params } from "../formats/key_file.ts";
+import type { PassphraseSource } from "../passphrase/sources.ts";
+import type { Passphrases } from "../passphrase/passphrases.ts";
 import type { Layout } from "../platform/paths.ts";
 
 /** Whether a tier can be used here and now; if not, why, and what would change that. */
@@ -55,17 +57,67 @@ export interface NewKey {
   discard(): Promise<void>;
 }
 
+/** The new form of a key under a passphrase, which is not stored yet. */
+export interface ResealedForm {
+  /**
+   * Puts it in the place of the old one, at once: the commit point.
+   *
+   * @throws {AmeshError} `ERR_SYSTEM`; see {@linkcode isInPlace}.
+   */
+  write(): void;
+  /** Whether the stored key may have this form, after `write` has failed. */
+  isInPlace(): boolean;
+}
+
+/** What a key under a passphrase is put under instead. */
+export interface Reseal {
+  /** 1 to 4096 bytes; `null` keeps the passphrase that opens the key. The caller wipes them. */
+  readonly passphrase: Bytes | null;
+  /** What is to be other than it is. */
+  readonly cost: Partial<Argon2Params>;
+  /**
+   * Called when the key is open and the new form of it ready.
+   *
+   * @param source where the passphrase came from that opened the key.
+   */
+  commit(source: PassphraseSource, form: ResealedForm): void;
+}
+
+/** How a key under a passphrase is protected. */
+export interface PassphraseProtection {
+  /** Version of the key file. */
+  readonly version: string;
+  readonly cost: Argon2Params;
+}
+
+/** What a tier can do whose keys lie under a passphrase. */
+export interface PassphraseTier {
+  /** Reads it without unlocking the key. @throws {AmeshError} as `Tier.inspect`. */
+  describe(context: TierContext, identity: Identity): PassphraseProtection;
+  /**
+   * Puts the key under another passphrase, another cost, or both, in the newest form of its file.
+   *
+   * @throws {AmeshError} as `Tier.open`; `ERR_USAGE` for a cost outside the limits; what `commit` throws. The stored key
+   *   is then as it was, unless it was `write` that failed.
+   */
+  reseal(context: TierContext, identity: Identity, reseal: Reseal): Promise<void>;
+}
+
 /** One place that can hold a private key. */
 export interface Tier {
   readonly name: TierName;
   /** Never throws, changes nothing, shows nothing. */
   probe(): Promise<Availability>;
+  /** Of a tier whose keys lie under a passphrase. */
+  readonly passphrase?: PassphraseTier;
   /**
    * Makes a new key. When it fails nothing of it is left.
    *
+   * @param replaces the identity whose key it takes the place of: protection that was chosen for that one is not
+   *   lowered for the new one.
    * @throws {AmeshError} `ERR_TIER_UNAVAILABLE`, `ERR_UNLOCK_FAILED`, `ERR_SYSTEM`.
    */
-  generate(context: TierContext): Promise<NewKey>;
+  generate(context: TierContext, replaces?: Identity | null): Promise<NewKey>;
   /**
    * Opens the key of an identity.
    *

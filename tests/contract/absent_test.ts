@@ -3,7 +3,7 @@ import { test } from "node:test";
 import type { Bytes } from "../../src/bytes.ts";
 import type { Identity, TierName } from "../../src/formats/identity_file.ts";
 import { loadTier } from "../../src/keystore/select.ts";
-import { Passphrases } from "../../src/passphrase/sources.ts";
+import { Passphrases } from "../../src/passphrase/passphrases.ts";
 import { layoutOf } from "../../src/platform/paths.ts";
 import { ameshError } from "../support/errors.ts";
 import { fixtureIdentity } from "../support/fixture.ts";

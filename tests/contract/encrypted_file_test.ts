@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync } from "node:fs";
 import { encryptedFileTier } from "../../src/keystore/encrypted_file.ts";
-import { Passphrases } from "../../src/passphrase/sources.ts";
+import { Passphrases } from "../../src/passphrase/passphrases.ts";
 import { layoutOf } from "../../src/platform/paths.ts";
 import { setEnvironment } from "../support/environment.ts";
 import { temporaryDirectory } from "../support/temporary_directory.ts";

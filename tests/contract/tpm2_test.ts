@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync } from "node:fs";
 import { after, before, test } from "node:test";
 import type { Signer, Tier } from "../../src/keystore/keystore.ts";
 import { tpm2Tier } from "../../src/keystore/tpm2.ts";
-import { Passphrases } from "../../src/passphrase/sources.ts";
+import { Passphrases } from "../../src/passphrase/passphrases.ts";
 import { layoutOf } from "../../src/platform/paths.ts";
 import { setEnvironment } from "../support/environment.ts";
 import { startSwtpm, type Swtpm, swtpmMissing } from "../support/swtpm.ts";

@@ -1,6 +1,6 @@
 /** A place for the tests of passphrase sources. */
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { Passphrases } from "../../src/passphrase/sources.ts";
+import { Passphrases } from "../../src/passphrase/passphrases.ts";
 import { type Layout, layoutOf } from "../../src/platform/paths.ts";
 import { temporaryDirectory } from "./temporary_directory.ts";
 

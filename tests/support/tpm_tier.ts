@@ -2,7 +2,7 @@
 import { mkdirSync } from "node:fs";
 import { after, before, test } from "node:test";
 import type { TierContext } from "../../src/keystore/keystore.ts";
-import { Passphrases } from "../../src/passphrase/sources.ts";
+import { Passphrases } from "../../src/passphrase/passphrases.ts";
 import { layoutOf } from "../../src/platform/paths.ts";
 import { setEnvironment } from "./environment.ts";
 import { startSwtpm, type Swtpm, swtpmMissing } from "./swtpm.ts";

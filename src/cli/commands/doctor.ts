@@ -1,28 +1,38 @@
 /** `amesh doctor`: what works here, what does not, why, and what to do about it. */
 import { AmeshError, EXIT_CODES } from "../../errors.ts";
-import { type Audit, auditDirectory, repair } from "../../identity/audit.ts";
+import { type Audit, auditDirectory } from "../../identity/audit.ts";
+import { listOrphans } from "../../identity/orphans.ts";
+import { repair } from "../../identity/repair.ts";
 import { detectTiers } from "../../keystore/select.ts";
 import { describeSource, findSources } from "../../passphrase/sources.ts";
 import { host } from "../../platform/host.ts";
 import { forbidInspection } from "../../platform/libc.ts";
 import { ameshLayout, type Layout } from "../../platform/paths.ts";
 import { VERSION } from "../../version.ts";
-import { print, printable, printJson } from "../output.ts";
+import { print, printable, printJson, tell, warn } from "../output.ts";
 
 /** Options of `doctor`. */
 export type DoctorFlags = {
   readonly fix: boolean;
+  readonly deleteOrphans: boolean;
   readonly json: boolean;
 };
 
 /**
  * Ends with the exit code of the worst problem that remains and that keeps commands from working.
  *
- * @throws {AmeshError} `ERR_BUSY` with `--fix`; `ERR_SYSTEM`.
+ * @throws {AmeshError} `ERR_BUSY` with `--fix`; `ERR_SYSTEM`; `ERR_USAGE`.
  */
-export async function doctor({ fix, json }: DoctorFlags): Promise<void> {
+export async function doctor({ fix, deleteOrphans, json }: DoctorFlags): Promise<void> {
+  if (deleteOrphans && !fix) {
+    throw new AmeshError("ERR_USAGE", "--delete-orphans needs --fix", {
+      hint: "see what would be destroyed with: amesh doctor",
+    });
+  }
   const layout = await ameshLayout();
-  const repairs = fix ? repair(layout) : { done: [], failed: [] };
+  if (fix) forbidInspection();
+  const onPlan = (plan: string) => tell(printable(`amesh: will ${plan}`));
+  const repairs = fix ? await repair(layout, { deleteOrphans, onPlan, warn }) : { done: [], failed: [] };
   const audit = await auditDirectory(layout);
   const report = {
     version: VERSION,
@@ -33,7 +43,7 @@ export async function doctor({ fix, json }: DoctorFlags): Promise<void> {
     backend: audit.identity?.fields.storageBackend ?? null,
     tiers: (await detectTiers()).map(({ name, availability }) => ({ backend: name, ...availability })),
     passphraseSources: passphraseSources(layout, audit),
-    notes: notes(),
+    notes: notes(layout),
     repaired: repairs.done,
     notRepaired: repairs.failed,
     problems: audit.problems.map(({ path, problem, remedy }) => ({ path, problem, remedy })),
@@ -53,8 +63,15 @@ function passphraseSources(layout: Layout, { identity }: Audit): string[] {
   }
 }
 
-function notes(): string[] {
+function notes(layout: Layout): string[] {
   const found: string[] = [];
+  const orphans = listOrphans(layout).length;
+  if (orphans > 0) {
+    found.push(
+      `${layout.orphans} holds ${orphans === 1 ? "a key" : `${orphans} keys`} that nothing refers to; ` +
+        "amesh doctor --fix --delete-orphans destroys what is in it",
+    );
+  }
   const sudoUser = host.env("SUDO_USER");
   if (sudoUser && host.euid() === 0) {
     found.push(

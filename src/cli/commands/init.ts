@@ -15,11 +15,14 @@ export type InitFlags = {
   readonly backend: TierName | "auto";
   readonly force: boolean;
   readonly ifMissing: boolean;
+  readonly passphraseFd?: number;
   readonly json: boolean;
 };
 
 /** @throws {AmeshError} as `createIdentity`. */
-export async function init({ name, backend, force, ifMissing, json }: InitFlags): Promise<void> {
+export async function init(
+  { name, backend, force, ifMissing, passphraseFd, json }: InitFlags,
+): Promise<void> {
   if (force && ifMissing) {
     throw new AmeshError("ERR_USAGE", "--force and --if-missing contradict each other", {
       hint: "use one of them",
@@ -35,6 +38,7 @@ export async function init({ name, backend, force, ifMissing, json }: InitFlags)
     force,
     ifMissing,
     now: new Date(),
+    input: { descriptor: passphraseFd },
     warn,
     onDetected: (detections, selected) => {
       found = detections;

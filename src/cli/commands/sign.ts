@@ -9,10 +9,11 @@ import {
 } from "../../formats/ecdsa_signature.ts";
 import { openIdentity } from "../../identity/open.ts";
 import { writeOutputFile } from "../../platform/files.ts";
-import { findInput, type Input, openInput, readPieces } from "../../platform/input.ts";
+import { findInput, type Input, isStandardInput, openInput, readPieces } from "../../platform/input.ts";
 import { forbidInspection } from "../../platform/libc.ts";
 import { ameshLayout } from "../../platform/paths.ts";
 import { print, printJson, warn } from "../output.ts";
+import { refuseProtocols } from "../protocol_guard.ts";
 
 /** Options of `sign`. */
 export type SignFlags = {
@@ -20,6 +21,8 @@ export type SignFlags = {
   readonly encoding: SignatureEncoding;
   readonly out?: string;
   readonly noAgent: boolean;
+  readonly allowProtocolMessage: boolean;
+  readonly passphraseFd?: number;
   readonly json: boolean;
 };
 
@@ -27,7 +30,8 @@ export type SignFlags = {
 const BACKGROUND_BYTES = 64 * 1024 * 1024;
 
 /** @throws {AmeshError} as `openIdentity`; `ERR_SYSTEM` for input or output; `ERR_USAGE`. */
-export async function sign({ format, encoding, out, json }: SignFlags, file = "-"): Promise<void> {
+export async function sign(flags: SignFlags, file = "-"): Promise<void> {
+  const { format, encoding, out, passphraseFd, json } = flags;
   if (json && encoding === "binary") {
     throw new AmeshError("ERR_USAGE", "--json cannot hold a binary signature", {
       hint: "use --encoding base64",
@@ -37,9 +41,16 @@ export async function sign({ format, encoding, out, json }: SignFlags, file = "-
   const input = openInput(file);
   const target = out === "-" || out === "/dev/stdout" ? undefined : out;
   if (target !== undefined) requireOther(input, target);
-  using opened = await openIdentity(await ameshLayout(), warn, (input.info?.size ?? 0) >= BACKGROUND_BYTES);
+  if (passphraseFd === 0 && isStandardInput(file)) {
+    throw new AmeshError("ERR_USAGE", "standard input can be read once only", {
+      hint: "name the file to sign, or another descriptor",
+    });
+  }
+  const isLong = (input.info?.size ?? 0) >= BACKGROUND_BYTES;
+  using opened = await openIdentity(await ameshLayout(), warn, isLong, { descriptor: passphraseFd });
   const { identity, signer } = opened;
-  const signature = await formatSignature(await signer.sign(readPieces(input)), format);
+  const message = flags.allowProtocolMessage ? readPieces(input) : refuseProtocols(readPieces(input));
+  const signature = await formatSignature(await signer.sign(message), format);
   const text = encoding === "binary" ? undefined : encodeSignature(signature, encoding);
   const bytes = text === undefined ? signature : concatBytes(utf8(text), utf8("\n"));
   if (target !== undefined) writeOutputFile(target, bytes);

@@ -10,10 +10,11 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
-import { auditDirectory, type Problem, repair } from "../../../src/identity/audit.ts";
+import { auditDirectory, type Problem } from "../../../src/identity/audit.ts";
+import { repair as repairAll } from "../../../src/identity/repair.ts";
 import { temporaryName } from "../../../src/platform/files.ts";
 import { acquireLock } from "../../../src/platform/lock.ts";
 import { type Layout, layoutOf } from "../../../src/platform/paths.ts";
@@ -21,6 +22,10 @@ import { setEnvironment } from "../../support/environment.ts";
 import { ameshError } from "../../support/errors.ts";
 import { copyFixture, fixtureIdentity } from "../../support/fixture.ts";
 import { temporaryDirectory } from "../../support/temporary_directory.ts";
+
+/** Repairs without destroying orphans; nothing is shown. */
+const repair = (layout: Layout) =>
+  repairAll(layout, { deleteOrphans: false, onPlan: () => {}, warn: () => {} });
 
 const modeOf = (path: string) => lstatSync(path).mode & 0o7777;
 const keyName = `${fixtureIdentity("floor")["deviceId"]}.key.json`;
@@ -187,7 +192,12 @@ const wrongs: [
     },
     /does not name/,
     null,
-    null,
+    (path) => {
+      assert.equal(existsSync(path), false);
+      const orphan = join(dirname(dirname(path)), "orphans", basename(path));
+      assert.equal(modeOf(orphan), 0o600);
+      assert.equal(modeOf(dirname(orphan)), 0o700);
+    },
   ],
 ];
 for (const [name, make, problem, code, fixed] of wrongs) {
@@ -202,7 +212,7 @@ for (const [name, make, problem, code, fixed] of wrongs) {
     assert.ok((found[0]?.remedy ?? "").length > 0);
     assert.equal(found[0]?.fix === null, fixed === null);
 
-    const { done, failed } = repair(here.layout);
+    const { done, failed } = await repair(here.layout);
     assert.deepEqual(failed, []);
     assert.equal(done.length, fixed === null ? 0 : 1, done.join());
     if (fixed === null) assert.equal(modeOf(path), before);
@@ -221,7 +231,7 @@ test("auditDirectory() says that a key is missing, and that there is no passphra
   const { identity, problems } = await auditDirectory(here.layout);
   assert.notEqual(identity, null);
   assert.deepEqual(problems.map(({ code }) => code).sort(), ["ERR_CORRUPT", "ERR_UNLOCK_FAILED"]);
-  assert.deepEqual(repair(here.layout), { done: [], failed: [] });
+  assert.deepEqual(await repair(here.layout), { done: [], failed: [] });
 });
 
 test("auditDirectory() says that a named passphrase file is not there", async () => {
@@ -238,12 +248,12 @@ test("repair() puts several things right at once, also below a directory that wa
   for (const path of [layout.directory, layout.keys, layout.identity, key, layout.passphrase]) {
     chmodSync(path, 0o777);
   }
-  const { done, failed } = repair(layout);
+  const { done, failed } = await repair(layout);
   assert.deepEqual([done.length, failed], [5, []]);
   assert.deepEqual((await auditDirectory(layout)).problems, []);
 });
 
-test("repair() touches nothing that amesh did not make", () => {
+test("repair() touches nothing that amesh did not make", async () => {
   using here = place();
   const { layout, file } = here;
   const notOurs = ["notes.txt", ".identity.json.tmp", ".x.0123456789ABCDEF.tmp", "x.0123456789abcdef.tmp"];
@@ -254,29 +264,29 @@ test("repair() touches nothing that amesh did not make", () => {
   symlinkSync(file("amesh"), join(layout.directory, temporaryName("link")));
   mkdirSync(join(layout.directory, temporaryName("folder")));
   const before = readdirSync(layout.directory).sort();
-  const { done } = repair(layout);
+  const { done } = await repair(layout);
   assert.deepEqual(done, []);
   // Nothing was to be done, so not even the lock was made.
   assert.deepEqual(readdirSync(layout.directory).sort(), before);
   for (const name of notOurs) assert.equal(modeOf(join(layout.directory, name)), 0o644);
 });
 
-test("repair() does not chmod what a link points to", () => {
+test("repair() does not chmod what a link points to", async () => {
   using here = place();
   const { layout, file } = here;
   writeFileSync(file("target"), "x");
   chmodSync(file("target"), 0o666);
   rmSync(layout.passphrase);
   symlinkSync(file("target"), layout.passphrase);
-  repair(layout);
+  await repair(layout);
   assert.equal(modeOf(file("target")), 0o666);
 });
 
-test("repair() is busy while another amesh changes the directory", () => {
+test("repair() is busy while another amesh changes the directory", async () => {
   using here = place();
   chmodSync(here.key, 0o644);
   using _lock = acquireLock(here.layout.lock);
-  assert.throws(() => repair(here.layout), ameshError("ERR_BUSY"));
+  await assert.rejects(repair(here.layout), ameshError("ERR_BUSY"));
   assert.equal(modeOf(here.key), 0o644);
 });
 
@@ -294,7 +304,7 @@ test(
       path === here.key && /belongs to user 12345/.test(problem)
     );
     assert.equal(owned.length, 1);
-    assert.deepEqual(repair(here.layout), { done: [], failed: [] });
+    assert.deepEqual(await repair(here.layout), { done: [], failed: [] });
     assert.equal(lstatSync(here.key).uid, 12345);
   },
 );
@@ -307,5 +317,5 @@ test("auditDirectory() and repair() bear a file where the directory should be", 
   const { identity, problems } = await auditDirectory(layout);
   assert.equal(identity, null);
   assert.ok(problems.some(({ path }) => path === layout.directory), JSON.stringify(problems));
-  assert.deepEqual(repair(layout).done, []);
+  assert.deepEqual((await repair(layout)).done, []);
 });

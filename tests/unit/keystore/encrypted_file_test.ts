@@ -15,7 +15,7 @@ import {
   parseKeyFile,
 } from "../../../src/formats/key_file.ts";
 import { encryptedFileTier } from "../../../src/keystore/encrypted_file.ts";
-import { Passphrases } from "../../../src/passphrase/sources.ts";
+import { Passphrases } from "../../../src/passphrase/passphrases.ts";
 import { type Layout, layoutOf } from "../../../src/platform/paths.ts";
 import { setEnvironment } from "../../support/environment.ts";
 import { ameshError } from "../../support/errors.ts";

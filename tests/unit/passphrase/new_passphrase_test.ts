@@ -3,7 +3,7 @@ import { existsSync, lstatSync, readFileSync, rmSync } from "node:fs";
 import { test } from "node:test";
 import fc from "fast-check";
 import { type Bytes, utf8 } from "../../../src/bytes.ts";
-import { writePassphraseFile } from "../../../src/passphrase/sources.ts";
+import { writePassphraseFile } from "../../../src/passphrase/files.ts";
 import { setEnvironment } from "../../support/environment.ts";
 import { ameshError } from "../../support/errors.ts";
 import { passphrasePlace, writeOwn } from "../../support/passphrase_place.ts";

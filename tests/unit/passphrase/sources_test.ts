@@ -4,13 +4,12 @@ import { chmodSync, existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } 
 import process from "node:process";
 import { test } from "node:test";
 import { utf8 } from "../../../src/bytes.ts";
+import { MAX_PASSPHRASE_BYTES, trimmedForm } from "../../../src/passphrase/files.ts";
 import {
   describeSource,
   findSourceProblem,
   findSources,
-  MAX_PASSPHRASE_BYTES,
   type PassphraseSource,
-  trimmedForm,
 } from "../../../src/passphrase/sources.ts";
 import { setEnvironment } from "../../support/environment.ts";
 import { ameshError } from "../../support/errors.ts";

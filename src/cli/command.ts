@@ -1,0 +1,101 @@
+/** What the definitions of all commands have in common. A command's own file is loaded when the command runs. */
+import {
+  buildCommand,
+  type Command,
+  type CommandContext as ParserContext,
+  type TypedCommandParameters,
+} from "@stricli/core";
+import { PUBLIC_KEY_FORMATS } from "../formats/public_key.ts";
+
+/** What the parser hands to a command, and what the command leaves for `run`. */
+export interface CommandContext extends ParserContext {
+  /** The parser writes help to stdout and complaints to stderr; `exitCode` is 0 unless it has complained. */
+  readonly process: ParserContext["process"] & { exitCode?: number | string | null };
+  /** What the command threw. */
+  failure: { readonly error: unknown } | undefined;
+}
+
+/** A command's implementation. */
+type Run<Flags, Args extends readonly unknown[]> = (flags: Flags, ...args: Args) => Promise<void>;
+
+/** A command as `--help` shows it. */
+export interface CommandDefinition<
+  Flags extends Readonly<Record<string, unknown>>,
+  Args extends readonly unknown[],
+> {
+  readonly brief: string;
+  readonly description: string;
+  /** Command lines, without indentation. */
+  readonly examples: readonly string[];
+  readonly parameters: TypedCommandParameters<Flags, Args, CommandContext>;
+  readonly load: () => Promise<Run<Flags, Args>>;
+}
+
+/** A command of the parser. */
+export function command<Flags extends Readonly<Record<string, unknown>>, Args extends readonly unknown[]>(
+  definition: CommandDefinition<Flags, Args>,
+): Command<CommandContext> {
+  const examples = definition.examples.map((line) => `  ${line}`).join("\n");
+  return buildCommand<Flags, Args, CommandContext>({
+    docs: {
+      brief: definition.brief,
+      fullDescription: `${definition.description}\n\nEXAMPLES\n${examples}`,
+    },
+    parameters: definition.parameters,
+    loader: async () => {
+      const implementation = await definition.load();
+      return async function (this: CommandContext, flags: Flags, ...args: Args) {
+        try {
+          await implementation(flags, ...args);
+        } catch (error) {
+          this.failure = { error };
+        }
+      };
+    },
+  });
+}
+
+/** An argument as it stands. */
+export const text = (value: string): string => value;
+
+/** A count that is not negative. @throws {SyntaxError} that becomes the complaint. */
+const wholeNumber = (value: string): number => {
+  if (/^\d{1,9}$/.test(value)) return Number(value);
+  throw new SyntaxError(`cannot use ${JSON.stringify(value)}: it is no whole number`);
+};
+
+/** A switch that is off unless it is given. */
+export const flag = (brief: string) =>
+  ({ kind: "boolean", brief, default: false, withNegated: false }) as const;
+
+/** A value that can be left out. */
+export const optional = (brief: string, placeholder: string) =>
+  ({ kind: "parsed", brief, parse: text, placeholder, optional: true }) as const;
+
+/** A number that can be left out. */
+export const optionalNumber = (brief: string, placeholder: string) =>
+  ({ kind: "parsed", brief, parse: wholeNumber, placeholder, optional: true }) as const;
+
+/** `--json` */
+export const json = flag("Print the result as JSON");
+
+/** `--passphrase-fd` */
+export const passphraseFd = optionalNumber(
+  "Read the passphrase in force from this descriptor, to its end",
+  "N",
+);
+
+/** `--format` of a public key, where there is another default than a form. */
+export const publicKeyFormat = (brief: string) =>
+  ({ kind: "enum", brief, values: PUBLIC_KEY_FORMATS, optional: true }) as const;
+
+/** The input of `sign` and `verify`. */
+export const inputFile = {
+  kind: "tuple",
+  parameters: [{
+    brief: "Input; - or nothing is standard input",
+    parse: text,
+    placeholder: "FILE",
+    optional: true,
+  }],
+} as const;

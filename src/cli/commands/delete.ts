@@ -1,0 +1,51 @@
+/** `amesh delete`: destroys this machine's key and identity. */
+import type { Identity } from "../../formats/identity_file.ts";
+import { deleteIdentity } from "../../identity/delete.ts";
+import { ameshLayout } from "../../platform/paths.ts";
+import { print, printable, printJson, tell, warn } from "../output.ts";
+import { confirm } from "../terminal.ts";
+import { formatTable } from "./status.ts";
+
+/** Options of `delete`. */
+export type DeleteFlags = {
+  readonly yes: boolean;
+  readonly json: boolean;
+};
+
+/** @throws {AmeshError} as `deleteIdentity`; `ERR_USAGE` without a terminal and `--yes`; `ERR_NOT_CONFIRMED`. */
+export async function deleteKey({ yes, json }: DeleteFlags): Promise<void> {
+  const layout = await ameshLayout();
+  const { identity, removed, otherKeys } = await deleteIdentity({
+    layout,
+    warn,
+    confirm: (shown) => yes ? Promise.resolve() : ask(shown),
+  });
+  const { deviceId, friendlyName, storageBackend } = identity.fields;
+  if (json) {
+    await printJson({
+      deleted: true,
+      deviceId,
+      friendlyName,
+      backend: storageBackend,
+      removed,
+      otherKeys,
+    });
+    return;
+  }
+  await print(formatTable([
+    ["Deleted", deviceId],
+    ["Name", friendlyName],
+    ["Backend", storageBackend],
+    ...removed.map((path): [string, string] => ["Removed", path]),
+  ]));
+  if (otherKeys.length > 0) {
+    tell(printable(`Keys of other identities are still there: ${otherKeys.join(", ")}`));
+  }
+}
+
+async function ask({ fields: { deviceId, friendlyName, storageBackend } }: Identity): Promise<void> {
+  await confirm(
+    `This destroys the private key of ${deviceId} ("${friendlyName}", ${storageBackend}) for ever: nothing can be ` +
+      "signed with it any more, and it cannot be rotated. What it has signed stays valid. Delete it?",
+  );
+}

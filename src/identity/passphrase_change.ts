@@ -1,0 +1,136 @@
+/**
+ * Putting the key under another passphrase. Order: `FILE.next` gets the new passphrase, the key file is renamed into
+ * place (the commit point), `FILE.next` becomes `FILE`. Whenever the machine stops, what is in `FILE` or in `FILE.next`
+ * opens the key, and both are tried.
+ */
+import { type Bytes, wipe } from "../bytes.ts";
+import { AmeshError } from "../errors.ts";
+import type { Identity } from "../formats/identity_file.ts";
+import type { Argon2Params } from "../formats/key_file.ts";
+import type { PassphraseProtection, ResealedForm, TierContext } from "../keystore/keystore.ts";
+import { nextPath, writePassphraseFile } from "../passphrase/files.ts";
+import { generatePassphrase } from "../passphrase/passphrases.ts";
+import { describeSource, type PassphraseSource } from "../passphrase/sources.ts";
+import { findInfo, removeFile } from "../platform/files.ts";
+import { host } from "../platform/host.ts";
+import { hasLegacyPassphrase } from "./legacy.ts";
+import { type PassphraseCommand, underLock } from "./passphrase_key.ts";
+import { settleNext, takeNext } from "./passphrase_next.ts";
+
+/** Where the new passphrase comes from: the one that there is, 256 random bits, or what the user gives. */
+export type NextPassphrase =
+  | { readonly kind: "keep" | "generate" }
+  | { readonly kind: "given"; readonly read: () => Promise<Bytes> };
+
+/** What `passphrase change` asks for. */
+export interface ChangeOptions extends PassphraseCommand {
+  readonly next: NextPassphrase;
+  /** What is to be other than it is. */
+  readonly cost: Partial<Argon2Params>;
+}
+
+/** What became of it. */
+export interface Change {
+  readonly protection: PassphraseProtection;
+  /** The source that opened the key before. */
+  readonly openedBy: PassphraseSource;
+  /** The file that holds the new passphrase; `null` when the user keeps it. */
+  readonly storedIn: string | null;
+}
+
+/**
+ * @throws {AmeshError} `ERR_USAGE`: nowhere to put a generated passphrase, a cost outside the limits; `ERR_UNLOCK_FAILED`;
+ *   `ERR_BUSY`; `ERR_SYSTEM`. The key then opens as before, unless a file could not be renamed or synced, when what is in
+ *   the passphrase file or beside it opens it.
+ */
+export async function changePassphrase(options: ChangeOptions): Promise<Change> {
+  const { next, cost } = options;
+  let passphrase: Bytes | null = null;
+  const read = async () => {
+    if (next.kind === "generate") passphrase = generatePassphrase();
+    if (next.kind === "given") passphrase = await next.read();
+  };
+  try {
+    return await underLock(options, read, async ({ context, tier, identity }) => {
+      const home = passphrase === null ? null : findHome(context, identity, next);
+      let openedBy: PassphraseSource | undefined;
+      await tier.passphrase.reseal(context, identity, {
+        passphrase,
+        cost,
+        commit: (source, form) => {
+          openedBy = source;
+          settleNext(source);
+          if (passphrase === null || home === null) form.write();
+          else writeWithFile(home, passphrase, form);
+        },
+      });
+      if (openedBy === undefined) throw new TypeError("the tier has committed nothing");
+      return { protection: tier.passphrase.describe(context, identity), openedBy, storedIn: home };
+    });
+  } finally {
+    wipe(passphrase ?? undefined);
+  }
+}
+
+/**
+ * The file that a new passphrase goes to, so that the source in force stays valid; `null` where the user keeps it.
+ *
+ * @throws {AmeshError} `ERR_USAGE`: a generated passphrase would be known to nobody; `ERR_UNLOCK_FAILED`: another
+ *   passphrase is where it would go.
+ */
+function findHome(
+  { layout, passphrases }: TierContext,
+  identity: Identity,
+  { kind }: NextPassphrase,
+): string | null {
+  if (hasLegacyPassphrase(identity)) {
+    throw new AmeshError(
+      "ERR_UNLOCK_FAILED",
+      `"${layout.passphrase}" holds another passphrase than the key's`,
+      {
+        hint: "move it away; then the one in identity.json takes its place",
+      },
+    );
+  }
+  const source = passphrases.current;
+  if (source?.kind === "default-file" || source?.kind === "named-file") {
+    if (isReplaceable(source.path)) return source.path;
+  }
+  if (kind !== "generate" || source === undefined) return null;
+  const isForOnce = source.kind === "terminal" || source.kind === "descriptor";
+  if (isForOnce && findInfo(layout.passphrase) === null) return layout.passphrase;
+  throw new AmeshError(
+    "ERR_USAGE",
+    `cannot store a generated passphrase: the one in force comes from ${describeSource(source)}`,
+    {
+      hint: "give the new one by --new-passphrase-file or --new-passphrase-fd, and provide it there yourself",
+    },
+  );
+}
+
+/** A regular file of our own can be replaced; a link, a mount of a secret or a pipe is the operator's. */
+function isReplaceable(path: string): boolean {
+  const info = findInfo(path);
+  return info?.kind === "file" && (info.uid === null || info.uid === host.euid());
+}
+
+function writeWithFile(path: string, passphrase: Bytes, form: ResealedForm): void {
+  writePassphraseFile(nextPath(path), passphrase);
+  try {
+    form.write();
+  } catch (error) {
+    // What may be the passphrase of the stored key stays.
+    if (!form.isInPlace()) removeQuietly(nextPath(path));
+    throw error;
+  }
+  takeNext(path);
+}
+
+/** For an error that the user must see: the next command removes it otherwise. */
+function removeQuietly(path: string): void {
+  try {
+    removeFile(path);
+  } catch (error) {
+    if (!(error instanceof AmeshError)) throw error;
+  }
+}

@@ -1,0 +1,95 @@
+/** Moving the passphrase file: a copy, the proof that the key opens with it, and only then, if asked for, the old one goes. */
+import { equalBytes, wipe } from "../bytes.ts";
+import { AmeshError } from "../errors.ts";
+import { readOwnPassphrase, writePassphraseFile } from "../passphrase/files.ts";
+import { Passphrases } from "../passphrase/passphrases.ts";
+import { describeSource, type FileSource, type PassphraseSource } from "../passphrase/sources.ts";
+import { findInfo, PASSPHRASE_MODE, removeFile } from "../platform/files.ts";
+import { isOwnFile, listLeftovers } from "./directory.ts";
+import { type LockedKey, type PassphraseCommand, underLock } from "./passphrase_key.ts";
+
+/** What `passphrase move` asks for. */
+export interface MoveOptions extends PassphraseCommand {
+  /** Absolute path of the new file. */
+  readonly target: string;
+  /** Remove the old file when the key opens with the new one. */
+  readonly removeOld: boolean;
+}
+
+/** What became of it. */
+export interface Move {
+  /** The file that the passphrase came from; `null` when it was at the target already. */
+  readonly from: string | null;
+  /** Whether that one is gone. */
+  readonly isRemoved: boolean;
+}
+
+/**
+ * @throws {AmeshError} `ERR_USAGE`: no file is in force, something else is at the target; `ERR_UNLOCK_FAILED`: the key does
+ *   not open with it; `ERR_BUSY`; `ERR_SYSTEM`. The old file is then as it was.
+ */
+export async function movePassphrase(options: MoveOptions): Promise<Move> {
+  const { target, removeOld } = options;
+  return await underLock(options, () => Promise.resolve(), async (key) => {
+    const source = findFile(key, target);
+    // A killed `move` may have left a part of it, which holds the passphrase.
+    listLeftovers(target).filter((path) => isOwnFile(path, PASSPHRASE_MODE)).forEach(removeFile);
+    const isNew = source !== null && copy(key, target);
+    try {
+      await proveCopy(key, target);
+    } catch (error) {
+      if (isNew) removeFile(target);
+      throw error;
+    }
+    if (source === null) return { from: null, isRemoved: false };
+    return { from: source.path, isRemoved: removeOld && removeFile(source.path) };
+  });
+}
+
+/** The passphrase file in force; `null` when it is the target, or when only the target is left of an earlier move. */
+function findFile({ context: { passphrases } }: LockedKey, target: string): FileSource | null {
+  const source = passphrases.current;
+  if (source === undefined && findInfo(target) !== null) return null;
+  if (source?.kind === "default-file" || source?.kind === "named-file") {
+    const info = findInfo(source.path);
+    if (source.path === target) return null;
+    if (info?.kind === "file") return source;
+    if (info === null && findInfo(target) !== null) return null;
+  }
+  const from = source === undefined ? "nowhere" : describeSource(source);
+  throw new AmeshError(
+    "ERR_USAGE",
+    `cannot move the passphrase: it comes from ${from}, which is no file of amesh`,
+    {
+      hint: "move it where it is kept, and set the variable that names its new place",
+    },
+  );
+}
+
+/** @returns whether it was made; `false` when the same passphrase was there. @throws {AmeshError} `ERR_USAGE` */
+function copy({ context: { passphrases } }: LockedKey, target: string): boolean {
+  const bytes = passphrases.readCurrent();
+  try {
+    if (findInfo(target) === null) {
+      writePassphraseFile(target, bytes);
+      return true;
+    }
+    const there = readOwnPassphrase(target, `file ${target}`);
+    const isSame = there !== null && equalBytes(there, bytes);
+    wipe(there ?? undefined);
+    if (isSame) return false;
+  } finally {
+    wipe(bytes);
+  }
+  throw new AmeshError("ERR_USAGE", `cannot move the passphrase to "${target}": it holds something else`, {
+    hint: "choose another place, or move that file away",
+  });
+}
+
+/** Opens the key with what is at the target and nothing else. @throws {AmeshError} as `Tier.open`. */
+async function proveCopy({ context, tier, identity }: LockedKey, target: string): Promise<void> {
+  const { layout, passphrases: { warn } } = context;
+  const only: PassphraseSource[] = [{ kind: "named-file", path: target }];
+  using passphrases = new Passphrases(layout, undefined, warn, { only });
+  (await tier.open({ layout, passphrases }, identity, false))[Symbol.dispose]();
+}
