@@ -13,7 +13,13 @@ import { countTests, type TestCounts } from "./junit.ts";
 const ROOT = resolve(import.meta.dirname!, "..");
 const DENO = Deno.execPath();
 /** Tests of the source in process, the same files on both runtimes. */
-const SOURCE_TESTS = ["tests/unit", "tests/contract", "tests/tpm", "tests/architecture_test.ts"];
+const SOURCE_TESTS = [
+  "tests/unit",
+  "tests/contract",
+  "tests/tpm",
+  "tests/fuzz",
+  "tests/architecture_test.ts",
+];
 /** Where a stand-in for `deno compile` may lie, when AMESH_DENO_COMPILE names none. */
 const STAND_IN = "../shared/tools/deno-compile-check";
 /** For one program, in milliseconds. */

@@ -13,6 +13,9 @@ export const IDENTITY_VERSION = "2.0.0";
 /** Above this a file is no identity, in bytes. */
 export const MAX_IDENTITY_BYTES = 65_536;
 
+/** How deep fields of others may be nested: deep ones grow without bounds when they are written with indentation. */
+const MAX_DEPTH = 64;
+
 /** Exact names of the tiers, in the order in which they are tried. */
 export const TIER_NAMES = ["secure-enclave", "keychain", "tpm2", "encrypted-file"] as const;
 export type TierName = typeof TIER_NAMES[number];
@@ -59,9 +62,24 @@ export async function deviceIdOf(publicKey: Bytes): Promise<string> {
   return `am_${encodeBase64Url(digest).slice(0, 16)}`;
 }
 
-/** The file's bytes: JSON with two spaces and a final newline. */
+/**
+ * The file's bytes: JSON with two spaces and a final newline; without spaces where fields of others would make it longer
+ * than what is read.
+ *
+ * @throws {AmeshError} `ERR_CORRUPT`: it would be too long all the same.
+ */
 export function encodeIdentity(fields: IdentityFields): Bytes {
-  return utf8(`${JSON.stringify(fields, null, 2)}\n`);
+  for (const indentation of [2, 0]) {
+    const bytes = utf8(`${JSON.stringify(fields, null, indentation)}\n`);
+    if (bytes.length <= MAX_IDENTITY_BYTES) return bytes;
+  }
+  throw corrupt("identity.json", `it would be larger than ${MAX_IDENTITY_BYTES} bytes`);
+}
+
+/** Whether nothing in a JSON value is nested deeper than that. */
+function isFlat(value: unknown, depth = MAX_DEPTH): boolean {
+  if (typeof value !== "object" || value === null) return true;
+  return depth > 0 && Object.values(value).every((inner) => isFlat(inner, depth - 1));
 }
 
 /** The fields of a new identity. @param extra what the tier must remember. */
@@ -95,6 +113,7 @@ export async function parseIdentity(bytes: Uint8Array, name: string): Promise<Id
     throw corrupt(name, `version ${JSON.stringify(value["version"].slice(0, 32))} is not supported`);
   }
   requireSchema(IDENTITY, value, name);
+  if (!isFlat(value)) throw corrupt(name, `it is nested deeper than ${MAX_DEPTH} levels`);
   // The checked value itself: the schema's copy leaves out fields that have the name of an object's own.
   const fields = value as IdentityFields;
   const publicKey = decodeBase64(fields.publicKey);

@@ -39,10 +39,10 @@ export function requireSchema<S extends v.GenericSchema>(
   const result = v.safeParse(schema, value, { abortEarly: true });
   if (result.success) return result.output;
   const field = v.getDotPath(result.issues[0]);
-  throw corrupt(
-    name,
-    field === null ? "it is not a JSON object" : `field "${field}" is missing, unknown or wrong`,
-  );
+  if (field === null) throw corrupt(name, "it is not a JSON object");
+  // The name of an unknown field is content, which no message quotes.
+  const isOurs = /^[A-Za-z0-9.]{1,40}$/.test(field);
+  throw corrupt(name, isOurs ? `field "${field}" is missing, unknown or wrong` : "it has an unknown field");
 }
 
 /** Canonical base64 of an exact number of bytes; gives the bytes. */
