@@ -29,7 +29,7 @@ async function dispatch(args: readonly string[]): Promise<void> {
   await runApplication(application, joinSignature(args.length === 0 ? ["--help"] : args), context);
   if (context.failure !== undefined) throw context.failure.error;
   if (context.process.exitCode !== 0) throw usageError(args, complaint);
-  if (args.length === 0) {
+  if (args.length === 0 || (args.length === 1 && isGroup(args[0]))) {
     tell(help.trimEnd());
     throw usageError(args, "no command given");
   }
@@ -51,10 +51,15 @@ function requireValues(args: readonly string[]): void {
   if (empty !== undefined) throw usageError(args, `no value is given for ${empty.slice(0, -1)}`);
 }
 
+/** Whether a word stands before commands of its own. */
+function isGroup(word: string | undefined): boolean {
+  return word === "passphrase";
+}
+
 function usageError(args: readonly string[], complaint: string): AmeshError {
   const words = args.slice(0, args.findIndex((arg) => arg.startsWith("-")) >>> 0);
   // The parser gives the path of a command that it knows in no other way.
-  const known = words[0] === "passphrase" ? words.slice(0, 2) : words.slice(0, 1);
+  const known = words.slice(0, isGroup(words[0]) ? 2 : 1);
   const path = complaint.startsWith("unknown command") ? known.slice(0, -1) : known;
   return new AmeshError("ERR_USAGE", complaint.trim().split("\n")[0] ?? "", {
     hint: `run: ${["amesh", ...path, "--help"].join(" ")}`,

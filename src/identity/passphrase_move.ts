@@ -1,10 +1,12 @@
 /** Moving the passphrase file: a copy, the proof that the key opens with it, and only then, if asked for, the old one goes. */
-import { equalBytes, wipe } from "../bytes.ts";
+import { type Bytes, equalBytes, wipe } from "../bytes.ts";
 import { AmeshError } from "../errors.ts";
 import { readOwnPassphrase, writePassphraseFile } from "../passphrase/files.ts";
 import { Passphrases } from "../passphrase/passphrases.ts";
 import { describeSource, type FileSource, type PassphraseSource } from "../passphrase/sources.ts";
 import { findInfo, PASSPHRASE_MODE, removeFile } from "../platform/files.ts";
+import { findInput } from "../platform/input.ts";
+import { baseName, type Layout, parentPath } from "../platform/paths.ts";
 import { isOwnFile, listLeftovers } from "./directory.ts";
 import { type LockedKey, type PassphraseCommand, underLock } from "./passphrase_key.ts";
 
@@ -29,7 +31,8 @@ export interface Move {
  *   not open with it; `ERR_BUSY`; `ERR_SYSTEM`. The old file is then as it was.
  */
 export async function movePassphrase(options: MoveOptions): Promise<Move> {
-  const { target, removeOld } = options;
+  const { layout, target, removeOld } = options;
+  requirePlace(layout, target);
   return await underLock(options, () => Promise.resolve(), async (key) => {
     const source = findFile(key, target);
     // A killed `move` may have left a part of it, which holds the passphrase.
@@ -46,13 +49,45 @@ export async function movePassphrase(options: MoveOptions): Promise<Move> {
   });
 }
 
+/** Where a passphrase file may be made. @throws {AmeshError} `ERR_USAGE` */
+function requirePlace(layout: Layout, target: string): void {
+  const kind = findInput(target)?.kind ?? findInfo(target)?.kind ?? "file";
+  if (kind !== "file") {
+    throw new AmeshError("ERR_USAGE", `cannot move the passphrase to "${target}": it is no file`, {
+      hint: "name the new file, not its directory",
+    });
+  }
+  const folder = parentPath(target);
+  const isOurs = [layout.directory, layout.keys, layout.history, layout.orphans]
+    .some((own) => isSame(own, folder));
+  if (!isOurs || (isSame(layout.directory, folder) && baseName(target) === baseName(layout.passphrase))) {
+    return;
+  }
+  throw new AmeshError(
+    "ERR_USAGE",
+    `cannot move the passphrase to "${target}": amesh keeps its own files there`,
+    {
+      hint: "choose a place outside of the amesh directory",
+    },
+  );
+}
+
+/** Whether two names lead to one file, however they are spelt. */
+function isSame(one: string, other: string): boolean {
+  const [first, second] = [findInput(one), findInput(other)];
+  if (first === null || second === null) return false;
+  // Where no inode is known, the name must do.
+  return first.ino === 0 ? one === other : first.dev === second.dev && first.ino === second.ino;
+}
+
 /** The passphrase file in force; `null` when it is the target, or when only the target is left of an earlier move. */
 function findFile({ context: { passphrases } }: LockedKey, target: string): FileSource | null {
   const source = passphrases.current;
   if (source === undefined && findInfo(target) !== null) return null;
   if (source?.kind === "default-file" || source?.kind === "named-file") {
+    // By the file and not by its name: removing the one would remove the other.
+    if (isSame(source.path, target)) return null;
     const info = findInfo(source.path);
-    if (source.path === target) return null;
     if (info?.kind === "file") return source;
     if (info === null && findInfo(target) !== null) return null;
   }
@@ -60,9 +95,7 @@ function findFile({ context: { passphrases } }: LockedKey, target: string): File
   throw new AmeshError(
     "ERR_USAGE",
     `cannot move the passphrase: it comes from ${from}, which is no file of amesh`,
-    {
-      hint: "move it where it is kept, and set the variable that names its new place",
-    },
+    { hint: "move it where it is kept, and set the variable that names its new place" },
   );
 }
 
@@ -74,16 +107,26 @@ function copy({ context: { passphrases } }: LockedKey, target: string): boolean 
       writePassphraseFile(target, bytes);
       return true;
     }
-    const there = readOwnPassphrase(target, `file ${target}`);
-    const isSame = there !== null && equalBytes(there, bytes);
-    wipe(there ?? undefined);
-    if (isSame) return false;
+    if (holds(target, bytes)) return false;
   } finally {
     wipe(bytes);
   }
-  throw new AmeshError("ERR_USAGE", `cannot move the passphrase to "${target}": it holds something else`, {
+  throw new AmeshError("ERR_USAGE", `cannot move the passphrase to "${target}": something else is there`, {
     hint: "choose another place, or move that file away",
   });
+}
+
+/** Whether a file of our own holds this passphrase. */
+function holds(path: string, passphrase: Bytes): boolean {
+  try {
+    const there = readOwnPassphrase(path, `file ${path}`);
+    const isEqual = there !== null && equalBytes(there, passphrase);
+    wipe(there ?? undefined);
+    return isEqual;
+  } catch (error) {
+    if (error instanceof AmeshError) return false;
+    throw error;
+  }
 }
 
 /** Opens the key with what is at the target and nothing else. @throws {AmeshError} as `Tier.open`. */

@@ -21,6 +21,7 @@ import {
   SALT_BYTES,
 } from "../formats/key_file.ts";
 import { trimmedForm } from "../passphrase/files.ts";
+import type { Passphrase } from "../passphrase/passphrases.ts";
 import type { PassphraseSource } from "../passphrase/sources.ts";
 import {
   checkDirectory,
@@ -246,53 +247,69 @@ interface Unlocked {
   readonly passphrase: Bytes;
 }
 
+/** @throws {AmeshError} `ERR_UNLOCK_FAILED`: nothing opens it; what `use` throws. */
 async function unlock<T>(
-  { layout, passphrases }: TierContext,
+  context: TierContext,
   identity: Identity,
   background: boolean,
   use: (unlocked: Unlocked) => Promise<T>,
 ): Promise<T> {
-  const tried: Bytes[] = [];
-  try {
-    // Another amesh may put the key under another passphrase meanwhile: what differs from what was tried is tried.
-    for (let isNew = true; isNew;) {
-      const { file } = loadFor(layout, identity);
-      const candidates = passphrases.candidates();
-      // None at all: a file that was there has just got another name.
-      let next = candidates.next();
-      isNew = next.done === true;
-      for (; !next.done; next = candidates.next()) {
-        const { source, bytes } = next.value;
-        const attempt = concatBytes(file.salt, bytes);
-        // amesh 0.7 trimmed what it read from a file, so its keys may have been made with the shorter form.
-        const trimmed = file.version === "2.0.0" ? trimmedForm(bytes) : null;
+  for (const { file, source, bytes } of attempts(context, identity)) {
+    // amesh 0.7 trimmed what it read from a file, so its keys may have been made with the shorter form.
+    const trimmed = file.version === "2.0.0" ? trimmedForm(bytes) : null;
+    try {
+      for (const form of trimmed === null ? [bytes] : [bytes, trimmed]) {
+        const scalar = await tryPassphrase(file, form, background);
+        if (scalar === null) continue;
         try {
-          if (tried.some((other) => equalBytes(other, attempt))) continue;
-          tried.push(Uint8Array.from(attempt));
-          isNew = true;
-          for (const form of trimmed === null ? [bytes] : [bytes, trimmed]) {
-            const scalar = await tryPassphrase(file, form, background);
-            if (scalar === null) continue;
-            try {
-              passphrases.opened(source, form);
-              return await use({ file, scalar, source, passphrase: bytes });
-            } finally {
-              wipe(scalar);
-            }
-          }
+          context.passphrases.opened(source, form);
+          return await use({ file, scalar, source, passphrase: bytes });
         } finally {
-          wipe(bytes, attempt, trimmed ?? undefined);
+          wipe(scalar);
         }
       }
+    } finally {
+      wipe(bytes, trimmed ?? undefined);
     }
-  } finally {
-    wipe(...tried);
   }
   throw new AmeshError(
     "ERR_UNLOCK_FAILED",
     "cannot unlock the key: the passphrase is wrong or the key file damaged",
     { hint: "run: amesh doctor, to see where the passphrase comes from" },
   );
+}
+
+/**
+ * Key files and passphrases to try. Another amesh may put the key under another passphrase meanwhile, so both are read
+ * again until nothing is new; the receiver wipes the bytes.
+ */
+function* attempts(
+  { layout, passphrases }: TierContext,
+  identity: Identity,
+): Generator<Passphrase & { readonly file: EncryptedKey }> {
+  const tried: Bytes[] = [];
+  try {
+    for (let isNew = true; isNew;) {
+      const { file } = loadFor(layout, identity);
+      let count = 0;
+      isNew = false;
+      for (const { source, bytes } of passphrases.candidates()) {
+        count++;
+        const attempt = concatBytes(file.salt, bytes);
+        if (tried.some((other) => equalBytes(other, attempt))) {
+          wipe(attempt, bytes);
+          continue;
+        }
+        tried.push(attempt);
+        isNew = true;
+        yield { file, source, bytes };
+      }
+      // None at all: the file that was there has just got another name.
+      isNew ||= count === 0;
+    }
+  } finally {
+    wipe(...tried);
+  }
 }
 
 async function tryPassphrase(
