@@ -66,8 +66,8 @@ export async function rotateIdentity(options: RotateOptions): Promise<Rotation> 
   const context = { layout, passphrases };
   await settle(context, old);
   const key = await tier.generate(context, old);
-  const statement = await makeStatement(context, old, key, backend, now);
-  const fields = { ...unknownFields(old), ...await fieldsOf(key, old, backend, now) };
+  const fields = await fieldsOf(key, old, backend, now);
+  const statement = await makeStatement(context, old, key, fields);
   const identity = await commitIdentity(context, { key, fields, replaces: old, statement });
   return {
     identity,
@@ -96,15 +96,12 @@ async function makeStatement(
   context: TierContext,
   old: Identity,
   key: NewKey,
-  backend: TierName,
-  now: Date,
+  fields: IdentityFields,
 ): Promise<ContinuityStatement> {
   try {
-    const { publicKey } = key.signer;
-    const fields = await fieldsOf(key, old, backend, now);
     const continuity: Continuity = {
       old: partyOf(old.fields, old.publicKey),
-      new: partyOf(fields, publicKey),
+      new: partyOf(fields, key.signer.publicKey),
       createdAt: fields.createdAt,
     };
     let newSignature: Bytes;
@@ -130,18 +127,12 @@ function partyOf({ deviceId, storageBackend }: IdentityFields, publicKey: Bytes)
   return { deviceId, publicKey, backend: storageBackend };
 }
 
+/** A new identity of the old name, with what others have added to identity.json. */
 async function fieldsOf(key: NewKey, old: Identity, backend: TierName, now: Date): Promise<IdentityFields> {
-  return await newIdentityFields(
-    key.signer.publicKey,
-    old.fields.friendlyName,
-    backend,
-    now,
-    key.identityFields,
-  );
-}
-
-/** What others have added to identity.json. */
-function unknownFields({ fields }: Identity): Record<string, unknown> {
-  const { passphrase: _passphrase, tpm: _tpm, ...rest } = fields;
-  return rest;
+  const { passphrase: _passphrase, tpm: _tpm, ...kept } = old.fields;
+  const { signer: { publicKey }, identityFields } = key;
+  return {
+    ...kept,
+    ...await newIdentityFields(publicKey, kept.friendlyName, backend, now, identityFields),
+  };
 }
