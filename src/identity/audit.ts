@@ -144,7 +144,6 @@ function listOurs(layout: Layout): Ours[] {
     ...[keys, orphans].flatMap((folder) => listNames(folder, KEY_FILE_NAME)),
     ...listNames(history, STATEMENT_NAME),
   ];
-  const secrets = [passphrase, nextPath(passphrase), ...named === null ? [] : [nextPath(named)]];
   const all = (paths: readonly string[], kind: FileInfo["kind"], mode: number, stage: Stage) =>
     [...new Set(paths)].map((path) => ({ path, kind, mode, stage }));
   return [
@@ -152,7 +151,7 @@ function listOurs(layout: Layout): Ours[] {
     ...all([lock], "file", FILE_MODE, "lock"),
     ...all([keys, history, orphans], "directory", DIRECTORY_MODE, "folders"),
     ...all(files, "file", FILE_MODE, "files"),
-    ...all(secrets, "file", PASSPHRASE_MODE, "files"),
+    ...all([passphrase, nextPath(passphrase)], "file", PASSPHRASE_MODE, "files"),
   ];
 }
 

@@ -13,6 +13,7 @@ import { generatePassphrase } from "../passphrase/passphrases.ts";
 import { describeSource, type PassphraseSource } from "../passphrase/sources.ts";
 import { findInfo, removeFile } from "../platform/files.ts";
 import { host } from "../platform/host.ts";
+import type { Layout } from "../platform/paths.ts";
 import { hasLegacyPassphrase } from "./legacy.ts";
 import { type PassphraseCommand, underLock } from "./passphrase_key.ts";
 import { settleNext, takeNext } from "./passphrase_next.ts";
@@ -83,16 +84,8 @@ function findHome(
   identity: Identity,
   { kind }: NextPassphrase,
 ): string | null {
-  if (hasLegacyPassphrase(identity)) {
-    throw new AmeshError(
-      "ERR_UNLOCK_FAILED",
-      `"${layout.passphrase}" holds another passphrase than the key's`,
-      {
-        hint: "move it away; then the one in identity.json takes its place",
-      },
-    );
-  }
   const source = passphrases.current;
+  if (hasLegacyPassphrase(identity)) throw legacyInTheWay(layout, source);
   if (source?.kind === "default-file" || source?.kind === "named-file") {
     if (isReplaceable(source.path)) return source.path;
   }
@@ -106,6 +99,17 @@ function findHome(
       hint: "give the new one by --new-passphrase-file or --new-passphrase-fd, and provide it there yourself",
     },
   );
+}
+
+/** The `passphrase` field of identity.json is still there, and would be wrong afterwards. */
+function legacyInTheWay({ passphrase }: Layout, source: PassphraseSource | undefined): AmeshError {
+  return source?.kind === "descriptor"
+    ? new AmeshError("ERR_USAGE", "identity.json still holds the passphrase, as amesh 0.7 left it", {
+      hint: "leave out --passphrase-fd, and it moves to its own file first",
+    })
+    : new AmeshError("ERR_UNLOCK_FAILED", `"${passphrase}" holds another passphrase than the key's`, {
+      hint: "move it away; then the one in identity.json takes its place",
+    });
 }
 
 /** A regular file of our own can be replaced; a link, a mount of a secret or a pipe is the operator's. */

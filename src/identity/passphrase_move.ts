@@ -101,7 +101,7 @@ function findFile({ context: { passphrases } }: LockedKey, target: string): File
 
 /** @returns whether it was made; `false` when the same passphrase was there. @throws {AmeshError} `ERR_USAGE` */
 function copy({ context: { passphrases } }: LockedKey, target: string): boolean {
-  const bytes = passphrases.readCurrent();
+  const { bytes } = passphrases.readCurrent();
   try {
     if (findInfo(target) === null) {
       writePassphraseFile(target, bytes);

@@ -38,10 +38,9 @@ export async function readPassphraseStatus(
     const { tier } = await requirePassphraseKey(identity);
     passphrases.useLegacyField(identity.fields.passphrase);
     const protection = tier.passphrase.describe({ layout, passphrases }, identity);
-    const bytes = passphrases.readCurrent();
+    const { source, bytes } = passphrases.readCurrent();
     const strength = measureStrength(bytes);
     wipe(bytes);
-    const source = passphrases.current as PassphraseSource;
     const place = "path" in source ? describePlace(source.path, layout.keys) : null;
     const interrupted = listInterrupted(layout).map(nextPath);
     return { identity, protection, source, strength, place, interrupted };

@@ -8,7 +8,13 @@ import { corrupt } from "../formats/json_document.ts";
 import type { TierContext } from "../keystore/keystore.ts";
 import { loadTier } from "../keystore/select.ts";
 import { nextPath } from "../passphrase/files.ts";
-import { FILE_MODE, PASSPHRASE_MODE, removeFile, writeFileAtomic } from "../platform/files.ts";
+import {
+  checkDirectory,
+  FILE_MODE,
+  PASSPHRASE_MODE,
+  removeFile,
+  writeFileAtomic,
+} from "../platform/files.ts";
 import type { Layout } from "../platform/paths.ts";
 import { statementPath } from "./continuity.ts";
 import { isOwnFile, listOtherKeys } from "./directory.ts";
@@ -37,7 +43,8 @@ export async function findReplaced(layout: Layout): Promise<Replaced | null> {
 
 /** Takes back a replacement that did not come into force: its continuity statement and its record. */
 export function undoReplacement(layout: Layout, { fields, replacedBy }: Replaced): void {
-  removeFile(statementPath(layout, fields.deviceId, replacedBy));
+  // Not through a link: what lies behind it is not ours.
+  if (checkDirectory(layout.history)) removeFile(statementPath(layout, fields.deviceId, replacedBy));
   removeFile(layout.replaced);
 }
 

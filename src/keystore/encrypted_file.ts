@@ -51,7 +51,8 @@ export const encryptedFileTier: Tier = {
   open,
   inspect: (context, identity) => Promise.resolve(void loadFor(context.layout, identity)),
   delete: ({ layout }, { fields }) => {
-    removeFile(keyPath(layout, fields.deviceId));
+    // Not through a link: what lies behind it is not ours.
+    if (checkDirectory(layout.keys)) removeFile(keyPath(layout, fields.deviceId));
     return Promise.resolve();
   },
 };
@@ -288,6 +289,7 @@ function* attempts(
   identity: Identity,
 ): Generator<Passphrase & { readonly file: EncryptedKey }> {
   const tried: Bytes[] = [];
+  let emptyRounds = 0;
   try {
     for (let isNew = true; isNew;) {
       const { file } = loadFor(layout, identity);
@@ -304,8 +306,8 @@ function* attempts(
         isNew = true;
         yield { file, source, bytes };
       }
-      // None at all: the file that was there has just got another name.
-      isNew ||= count === 0;
+      // None at all: the file that was there has just got another name, or is gone.
+      isNew ||= count === 0 && emptyRounds++ === 0;
     }
   } finally {
     wipe(...tried);

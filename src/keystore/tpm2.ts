@@ -44,7 +44,8 @@ export const tpm2Tier: Tier = {
   delete: async ({ layout }, identity) => {
     const path = keyPath(layout, identity.fields.deviceId);
     if (isHandleKey(layout, identity)) await evictHandleKey(identity);
-    else removeFile(path);
+    // Not through a link: what lies behind it is not ours.
+    else if (checkDirectory(layout.keys)) removeFile(path);
   },
 };
 

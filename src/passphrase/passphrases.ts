@@ -126,9 +126,9 @@ export class Passphrases implements Disposable {
     return this.#sources().find(({ kind }) => kind !== "next-file");
   }
 
-  /** What the source in force gives; the receiver wipes it. As {@linkcode candidates}. */
-  readCurrent(): Bytes {
-    for (const { bytes } of this.candidates()) return bytes;
+  /** What the first source in force gives; the receiver wipes it. As {@linkcode candidates}. */
+  readCurrent(): Passphrase {
+    for (const passphrase of this.candidates()) return passphrase;
     throw noPassphrase(this.layout);
   }
 

@@ -7,7 +7,7 @@
  * A source that the operator named is the only one that is tried: it is never skipped in silence.
  */
 import { AmeshError, errorText } from "../errors.ts";
-import { findInfo } from "../platform/files.ts";
+import { findInfo, findProblem, PASSPHRASE_MODE } from "../platform/files.ts";
 import { host } from "../platform/host.ts";
 import { findInput, openInput } from "../platform/input.ts";
 import { hasEnvironmentVariable } from "../platform/libc.ts";
@@ -91,10 +91,16 @@ function findNext(replaces: string): PassphraseSource[] {
   return hasNext(replaces) ? [{ kind: "next-file", path: nextPath(replaces), replaces }] : [];
 }
 
-/** Whether a change of a passphrase file was interrupted. Where that cannot be told, the file itself cannot be read either. */
+/**
+ * Whether a change of a passphrase file was interrupted: there is a file as amesh makes it, safe and read-only. One that is
+ * not, beside a file of the operator's, is the operator's. Where that cannot be told, the file itself cannot be read either.
+ */
 export function hasNext(path: string): boolean {
+  const next = nextPath(path);
   try {
-    return findInfo(nextPath(path)) !== null;
+    const info = findInfo(next);
+    if (info?.kind !== "file" || findProblem(next, info, PASSPHRASE_MODE) !== null) return false;
+    return info.mode === null || (info.mode & 0o333) === 0;
   } catch (error) {
     if (error instanceof AmeshError) return false;
     throw error;

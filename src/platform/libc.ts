@@ -342,7 +342,7 @@ function fileInfo(fd: number, path: string, flags: number): SystemFileInfo | nul
     hasType: mode >>> 12 !== 0,
     size: Number(view.getBigUint64(40, true)),
     // As makedev(3) puts the two together, for the numbers that Linux hands out.
-    dev: (minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12),
+    dev: ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0,
     ino: Number(view.getBigUint64(32, true)),
   };
 }
