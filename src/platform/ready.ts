@@ -4,14 +4,15 @@ import { errnoOf } from "../errors.ts";
 /** How long to wait before another try, in milliseconds. */
 export const RETRY_MS = 10;
 
-/** What `call` gives, tried again as long as it fails with `EAGAIN`; blocks this thread. */
+/** What `call` gives, tried again as long as it fails with `EAGAIN` or a signal interrupts it; blocks this thread. */
 export function untilReady<T>(call: () => T): T {
   for (;;) {
     try {
       return call();
     } catch (error) {
-      if (errnoOf(error) !== "EAGAIN") throw error;
-      pause(RETRY_MS);
+      const errno = errnoOf(error);
+      if (errno === "EAGAIN") pause(RETRY_MS);
+      else if (errno !== "EINTR") throw error;
     }
   }
 }
