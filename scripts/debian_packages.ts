@@ -30,6 +30,14 @@ export const REQUIREMENTS: readonly Requirement[] = [
   { program: "flock", package: "util-linux", why: "holds amesh's lock" },
   { program: "mount", package: "mount", why: "makes full and read-only file systems" },
   { program: "python3", package: "python3", why: "answers on sockets, well and badly" },
+  { program: "gcc", package: "gcc", why: "compiles the program that kills commands" },
+  {
+    program: "the headers of the C library",
+    file: "/usr/include/stdio.h",
+    // The kernel's headers come with them.
+    package: "libc6-dev",
+    why: "the program that kills commands needs",
+  },
   { program: "swtpm", package: "swtpm", why: "is the TPM" },
   // Its libraries, which it cannot be without, are all that amesh itself needs for a TPM: libtss2 and its TCTIs.
   { program: "tpm2", package: "tpm2-tools", why: "tells what is in the TPM" },

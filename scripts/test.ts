@@ -109,6 +109,19 @@ function compile(runtime: "deno" | "bun", output: string): Promise<Result> {
   return program([DENO, "run", "--allow-all", script, `--runtime=${runtime}`, `--output=${output}`]);
 }
 
+/** A sample of what `deno task test:kill` tries in full. */
+async function killSample(executables: Readonly<Record<string, string>>): Promise<Result> {
+  const script = join(ROOT, "scripts", "test_kill.ts");
+  const argv = [DENO, "run", "--allow-all", script, "--sample=2", "--seed=1"];
+  const { text } = await runProgram(argv, {
+    env: { ...environment, ...executables },
+    timeLimit: TIME_LIMIT,
+  });
+  const [, passed, failed] = /^(\d+) passed, (\d+) failed, \d+ skipped$/m.exec(text) ?? [];
+  const skipped = [...text.matchAll(/^skip {2}(.*)$/gm)].map(([, reason]) => reason as string);
+  return { passed: Number(passed ?? 0), failed: Number(failed ?? 1), skipped, text };
+}
+
 /** The Deno executable by our own compiler, or where its base runtime cannot be had, by a stand-in. */
 async function compileDeno(output: string, bundleDirectory: string): Promise<Result> {
   const result = await compile("deno", output);
@@ -174,6 +187,7 @@ async function run(work: string): Promise<void> {
       "executables",
       () => denoTests(["tests/executable"], join(work, "executable.xml"), executables),
     );
+    await part("commands that are killed (a sample)", () => killSample(executables));
   };
   await Promise.all([firstLane(), secondLane()]);
 }
