@@ -118,3 +118,16 @@ export function systemError(action: string, error: unknown, hint?: string): Ames
     ...(hint === undefined ? {} : { hint }),
   });
 }
+
+/**
+ * Explains an error that came after a change was in force.
+ *
+ * @param state what is so now.
+ * @param command what finishes the rest.
+ */
+export function afterCommit(error: unknown, state: string, command: string): unknown {
+  if (!(error instanceof AmeshError)) return error;
+  const { code, message, hint } = error;
+  const why = hint === undefined ? "" : `${hint}; then `;
+  return new AmeshError(code, `${state}: ${message}`, { hint: `${why}run: ${command}`, cause: error });
+}

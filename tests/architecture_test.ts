@@ -30,7 +30,8 @@ const SIDEWAYS: readonly { from: string; to: string; why: string }[] = [
   { from: "tpm", to: "ffi", why: "libtss2" },
   { from: "tpm", to: "platform/device.ts", why: "waiting for an answer, and whether a device can be opened" },
   { from: "tpm", to: "platform/host.ts", why: "which system this is, and AMESH_TPM_TCTI" },
-  { from: "tpm", to: "platform/libc.ts", why: "where libraries lie, C strings, TSS2_LOG, /sys and /proc" },
+  { from: "tpm", to: "platform/libc.ts", why: "where libraries lie, C strings, TSS2_LOG" },
+  { from: "tpm", to: "platform/system_file.ts", why: "what /sys, /proc and /dev tell" },
   { from: "tpm", to: "platform/ready.ts", why: "a pause before a busy TPM is asked again" },
 ];
 

@@ -1,6 +1,7 @@
 /** The commands, their options and help texts. */
 import {
   type ApplicationText,
+  ArgumentParseError,
   buildApplication,
   buildRouteMap,
   EnumValidationError,
@@ -14,6 +15,8 @@ import {
   flag,
   inputFile,
   json,
+  kebab,
+  NumberError,
   optional,
   optionalNumber,
   passphraseFd,
@@ -77,7 +80,7 @@ const doctor = command<DoctorFlags, []>({
   description:
     "Shows every key storage with the reason and the remedy where it is not available, the passphrase\n" +
     "source in force, files that are unsafe or left over, and what killed commands left half done.\n" +
-    "--fix says what it will do and does it; a key that nothing refers to is moved to orphans/, never deleted.",
+    "--fix says what it will do and does it; a key that nothing refers to is moved to orphans/.",
   examples: ["amesh doctor", "amesh doctor --fix", "amesh doctor --fix --delete-orphans"],
   parameters: {
     flags: {
@@ -222,7 +225,7 @@ const passphraseChange = command<PassphraseChangeFlags, []>({
     "opens with what is there.",
   examples: [
     "amesh passphrase change --generate",
-    "amesh passphrase change --new-passphrase-file /run/secrets/new",
+    "amesh passphrase change --new-passphrase-file new.txt",
     "amesh passphrase change --keep --argon2-memory 262144",
   ],
   parameters: {
@@ -288,6 +291,11 @@ const TEXT: ApplicationText = {
       return `cannot use ${JSON.stringify(input)} for --${externalFlagName}: it must be one of ${
         values.join(", ")
       }`;
+    }
+    if (error instanceof ArgumentParseError && error.exception instanceof NumberError) {
+      return `cannot use ${JSON.stringify(error.input)} for --${
+        kebab(error.externalFlagNameOrPlaceholder)
+      }: ${error.exception.message}`;
     }
     const message = error instanceof Error ? error.message : String(error);
     return message.charAt(0).toLowerCase() + message.slice(1);

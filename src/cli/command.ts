@@ -58,10 +58,20 @@ export function command<Flags extends Readonly<Record<string, unknown>>, Args ex
 /** An argument as it stands. */
 export const text = (value: string): string => value;
 
-/** A count that is not negative. @throws {SyntaxError} that becomes the complaint. */
+/** An argument that is no number; its message follows the argument. */
+export class NumberError extends Error {
+  override readonly name: string = "NumberError";
+}
+
+/** The name of an option as it is typed: `new-passphrase-fd` of `newPassphraseFd`. */
+export function kebab(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** A count that is not negative. @throws {NumberError} that becomes the complaint. */
 const wholeNumber = (value: string): number => {
   if (/^\d{1,9}$/.test(value)) return Number(value);
-  throw new SyntaxError(`cannot use ${JSON.stringify(value)}: it is no whole number`);
+  throw new NumberError("it is no whole number");
 };
 
 /** A switch that is off unless it is given. */

@@ -47,7 +47,7 @@ function joinSignature(args: readonly string[]): string[] {
 /** `--name=` is not what the parser's own text would make of it. */
 function requireValues(args: readonly string[]): void {
   const end = args.indexOf("--");
-  const empty = args.slice(0, end < 0 ? args.length : end).find((arg) => /^--[a-z-]+=$/.test(arg));
+  const empty = args.slice(0, end < 0 ? args.length : end).find((arg) => /^--[a-z0-9-]+=$/.test(arg));
   if (empty !== undefined) throw usageError(args, `no value is given for ${empty.slice(0, -1)}`);
 }
 

@@ -22,15 +22,23 @@ export async function askNewPassphrase(): Promise<Bytes> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const first = await ask("New passphrase: ", false);
     if (first === null) throw noTerminal();
-    requireLength(first, "the terminal");
-    const second = await ask("The same again: ", false) ?? new Uint8Array(0);
-    const isSame = equalBytes(first, second);
-    wipe(second);
-    if (isSame) return first;
-    wipe(first);
+    if (await isRepeated(requireLength(first, "the terminal"))) return first;
     tell("They differ; try again.");
   }
   throw new AmeshError("ERR_USAGE", "cannot take a new passphrase: it was not typed the same twice");
+}
+
+/** Asks for the same again; wipes what was typed first unless it is. */
+async function isRepeated(first: Bytes): Promise<boolean> {
+  let isSame = false;
+  try {
+    const second = await ask("The same again: ", false);
+    isSame = second !== null && equalBytes(first, second);
+    wipe(second ?? undefined);
+    return isSame;
+  } finally {
+    if (!isSame) wipe(first);
+  }
 }
 
 function noTerminal(): AmeshError {

@@ -27,9 +27,18 @@ import {
 } from "../platform/files.ts";
 import { type FileInfo, host } from "../platform/host.ts";
 import { baseName, joinPath, type Layout, shellQuote } from "../platform/paths.ts";
-import { KEY_FILE_NAME, listLeftovers, listNames, STATEMENT_NAME, TEMPORARY_NAME } from "./directory.ts";
+import {
+  isOfDevice,
+  KEY_FILE_NAME,
+  listLeftovers,
+  listNames,
+  ORPHAN_NAME,
+  STATEMENT_NAME,
+  TEMPORARY_NAME,
+} from "./directory.ts";
 import { hasLegacyPassphrase, migrateUnderLock } from "./legacy.ts";
-import { moveToOrphans } from "./orphans.ts";
+import { moveBack, moveToOrphans } from "./orphans.ts";
+import { listInterrupted } from "./passphrase_next.ts";
 import { findIdentity } from "./store.ts";
 import { findUnfinished } from "./unfinished.ts";
 
@@ -62,6 +71,8 @@ export interface Problem {
 export interface Audit {
   /** `null` when there is none or it cannot be read. */
   readonly identity: Identity | null;
+  /** Device ids that identity.json and the records name; `null` when not all of that can be read. */
+  readonly named: readonly string[] | null;
   readonly problems: readonly Problem[];
 }
 
@@ -110,8 +121,13 @@ async function lookOver(layout: Layout, warn: (message: string) => void): Promis
   const context = { layout, passphrases };
   if (identity !== null) problems.push(...await auditUse(context, identity));
   // Where identity.json is there and cannot be read, it may name any key.
-  if (isKnown) problems.push(...await auditRest(context, identity));
-  return { identity, problems };
+  if (!isKnown) return { identity, named: null, problems };
+  try {
+    const rest = await auditChanges(context, identity);
+    return { identity, named: rest.named, problems: [...problems, ...rest.problems] };
+  } catch (error) {
+    return { identity, named: null, problems: [...problems, unreadable(layout.directory, error)] };
+  }
 }
 
 interface Ours {
@@ -141,9 +157,11 @@ function listOurs(layout: Layout): Ours[] {
     ...[directory, keys, history].flatMap((folder) => listNames(folder, TEMPORARY_NAME)),
     // A killed command may have left a temporary file beside the passphrase file that the operator names.
     ...named === null ? [] : [...listLeftovers(named), ...listLeftovers(nextPath(named))],
-    ...[keys, orphans].flatMap((folder) => listNames(folder, KEY_FILE_NAME)),
+    ...listNames(keys, KEY_FILE_NAME),
+    ...listNames(orphans, ORPHAN_NAME),
     ...listNames(history, STATEMENT_NAME),
   ];
+  const secrets = [passphrase, nextPath(passphrase), ...named === null ? [] : [nextPath(named)]];
   const all = (paths: readonly string[], kind: FileInfo["kind"], mode: number, stage: Stage) =>
     [...new Set(paths)].map((path) => ({ path, kind, mode, stage }));
   return [
@@ -151,7 +169,7 @@ function listOurs(layout: Layout): Ours[] {
     ...all([lock], "file", FILE_MODE, "lock"),
     ...all([keys, history, orphans], "directory", DIRECTORY_MODE, "folders"),
     ...all(files, "file", FILE_MODE, "files"),
-    ...all([passphrase, nextPath(passphrase)], "file", PASSPHRASE_MODE, "files"),
+    ...all(secrets, "file", PASSPHRASE_MODE, "files"),
   ];
 }
 
@@ -222,16 +240,11 @@ async function auditUse({ layout, passphrases }: TierContext, identity: Identity
   return problems;
 }
 
-/** What is unfinished, and keys that nothing names: only where it is known which is named. */
-async function auditRest(context: TierContext, identity: Identity | null): Promise<Problem[]> {
-  try {
-    return await auditChanges(context, identity);
-  } catch (error) {
-    return [unreadable(context.layout.directory, error)];
-  }
-}
-
-async function auditChanges(context: TierContext, identity: Identity | null): Promise<Problem[]> {
+/** What is unfinished, and keys that nothing names: only where it is known which is named. @throws {AmeshError} */
+async function auditChanges(
+  context: TierContext,
+  identity: Identity | null,
+): Promise<{ named: string[]; problems: Problem[] }> {
   const { layout, passphrases: { warn } } = context;
   const problems: Problem[] = [];
   const add = (path: string, problem: string, fix: Fix | null, remedy = FIX) =>
@@ -239,6 +252,12 @@ async function auditChanges(context: TierContext, identity: Identity | null): Pr
   const unfinished = await findUnfinished(context, identity);
   for (const { path, problem, plan, finish } of unfinished) {
     add(path, problem, { stage: "changes", plan, apply: finish });
+  }
+  if (identity?.fields.storageBackend !== "encrypted-file") {
+    for (const path of listInterrupted(layout).map(nextPath)) {
+      const remedy = "no key here is under it; remove it when nobody needs it";
+      add(path, "is of an interrupted change of the passphrase", null, remedy);
+    }
   }
   if (identity !== null && hasLegacyPassphrase(identity)) {
     const apply = async () => {
@@ -249,27 +268,45 @@ async function auditChanges(context: TierContext, identity: Identity | null): Pr
     const plan = `open the key and move the passphrase out of ${layout.identity}`;
     add(layout.identity, "holds a passphrase, as amesh 0.7 left it", { stage: "passphrase", plan, apply });
   }
-  const named = [identity?.fields.deviceId, ...unfinished.map(({ destroys }) => destroys)];
-  return [...problems, ...auditKeys(layout, named)];
+  const id = identity?.fields.deviceId;
+  const named = [id, ...unfinished.map(({ destroys }) => destroys)].filter((name) => name !== undefined);
+  return { named, problems: [...problems, ...auditKeys(layout, id, named)] };
 }
 
-/** Key files that nothing names: a killed command left them, or a person put them there. */
-function auditKeys(layout: Layout, named: readonly (string | undefined)[]): Problem[] {
-  const isNamed = (path: string) =>
-    named.some((id) => id !== undefined && baseName(path).startsWith(`${id}.`));
-  return listNames(layout.keys, KEY_FILE_NAME).filter((path) => !isNamed(path)).map((path) => ({
-    path,
-    problem: "is a key that identity.json does not name",
-    remedy:
-      "a killed command or a replaced identity left it, or identity.json is lost; amesh doctor --fix moves " +
-      `it to ${layout.orphans}`,
-    code: null,
-    fix: {
-      stage: "keys",
-      plan: `move ${path} to ${layout.orphans}`,
-      apply: () => Promise.resolve(`moved ${path} to ${moveToOrphans(layout, path)}`),
-    },
-  }));
+/** Key files that nothing names: a killed command left them, or a person put them there. And one that is named after all. */
+function auditKeys(layout: Layout, id: string | undefined, named: readonly string[]): Problem[] {
+  const move = (path: string, to: string, run: typeof moveToOrphans): Fix => ({
+    stage: "keys",
+    plan: `move ${path} to ${to}`,
+    apply: () => Promise.resolve(`moved ${path} to ${run(layout, path)}`),
+  });
+  const unnamed = listNames(layout.keys, KEY_FILE_NAME).filter((path) =>
+    !named.some((name) => isOfDevice(path, name))
+  );
+  const isThere = listNames(layout.keys, KEY_FILE_NAME).some((path) =>
+    id !== undefined && isOfDevice(path, id)
+  );
+  const apart = listNames(layout.orphans, ORPHAN_NAME).filter((path) =>
+    id !== undefined && isOfDevice(path, id)
+  );
+  return [
+    ...unnamed.map((path) => ({
+      path,
+      problem: "is a key that identity.json does not name",
+      remedy:
+        "a killed command or a replaced identity left it, or identity.json is lost; amesh doctor --fix moves " +
+        `it to ${layout.orphans}`,
+      code: null,
+      fix: move(path, layout.orphans, moveToOrphans),
+    })),
+    ...(isThere ? [] : apart.slice(0, 1)).map((path) => ({
+      path,
+      problem: "is the key that identity.json names",
+      remedy: FIX,
+      code: null,
+      fix: move(path, layout.keys, moveBack),
+    })),
+  ];
 }
 
 /** Whether there is something, as far as that can be told. */

@@ -5,10 +5,11 @@
  */
 import { type Bytes, equalBytes, utf8 } from "../bytes.ts";
 import { verify } from "../crypto/p256.ts";
-import { AmeshError } from "../errors.ts";
+import { afterCommit, AmeshError } from "../errors.ts";
 import type { ContinuityStatement } from "../formats/continuity.ts";
 import type { Identity, IdentityFields } from "../formats/identity_file.ts";
 import type { NewKey, TierContext } from "../keystore/keystore.ts";
+import { ensureDirectory } from "../platform/files.ts";
 import type { Layout } from "../platform/paths.ts";
 import { saveStatement } from "./continuity.ts";
 import { findReplaced, finishReplacement, recordReplacement, undoReplacement } from "./records.ts";
@@ -48,6 +49,8 @@ export async function commitIdentity(
   const { publicKey } = key.signer;
   try {
     key.persistSecrets();
+    // What would keep the statement from being written is met before there is a record of it.
+    if (statement !== undefined) ensureDirectory(layout.history);
     if (replaces !== null) recordReplacement(layout, replaces, fields.deviceId);
     if (statement !== undefined) saveStatement(layout, statement);
     if (!saveIdentity(layout, fields, replaces === null ? "refuse" : "replace")) {
@@ -56,9 +59,10 @@ export async function commitIdentity(
   } catch (error) {
     if (await isUnnamed(publicKey, layout)) {
       await key.discard().catch(() => {});
-      await undoQuietly(layout);
+      await undoQuietly(layout, fields.deviceId);
+      throw error;
     }
-    throw error;
+    throw afterCommit(error, "the new key may be in force", "amesh doctor --fix");
   }
   if (replaces !== null) await removeReplaced(context, replaces);
   return { fields, publicKey };
@@ -78,10 +82,11 @@ async function isUnnamed(publicKey: Bytes, layout: Layout): Promise<boolean> {
 }
 
 /** For an error that the user must see: what cannot be taken back now, the next command takes back. */
-async function undoQuietly(layout: Layout): Promise<void> {
+async function undoQuietly(layout: Layout, deviceId: string): Promise<void> {
   try {
     const replaced = await findReplaced(layout);
-    if (replaced !== null) undoReplacement(layout, replaced);
+    // The record may be of an earlier change, whose statement counts.
+    if (replaced?.replacedBy === deviceId) undoReplacement(layout, replaced);
   } catch (error) {
     if (!(error instanceof AmeshError)) throw error;
   }

@@ -10,7 +10,7 @@ import {
   encodeContinuity,
 } from "../formats/continuity.ts";
 import type { Signer } from "../keystore/keystore.ts";
-import { ensureDirectory, FILE_MODE, writeFileAtomic } from "../platform/files.ts";
+import { FILE_MODE, writeFileAtomic } from "../platform/files.ts";
 import { joinPath, type Layout } from "../platform/paths.ts";
 
 /** Bytes as a message in one piece. */
@@ -39,9 +39,8 @@ export function statementPath({ history }: Layout, oldDeviceId: string, newDevic
   return joinPath(history, `${oldDeviceId}.${newDeviceId}.json`);
 }
 
-/** Keeps a statement. @throws {AmeshError} `ERR_SYSTEM`. */
+/** Keeps a statement in `history/`, which exists. @throws {AmeshError} `ERR_SYSTEM`. */
 export function saveStatement(layout: Layout, statement: ContinuityStatement): void {
-  ensureDirectory(layout.history);
   const path = statementPath(layout, statement.old.deviceId, statement.new.deviceId);
   writeFileAtomic(path, encodeContinuity(statement), FILE_MODE, "replace");
 }
@@ -79,6 +78,8 @@ function brokenChain(
   chain: readonly ContinuityStatement[],
   rest: readonly ContinuityStatement[],
 ): AmeshError {
+  const fork = rest.find(({ old }) => chain.some((other) => other.old.deviceId === old.deviceId));
+  if (fork !== undefined) return invalid(`two statements are about what follows ${fork.old.deviceId}`);
   const from = chain.at(-1)?.new.deviceId ?? "the given key";
   return invalid(`no statement leads from ${from} to ${rest.map(({ old }) => old.deviceId).join(", ")}`);
 }

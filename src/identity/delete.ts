@@ -2,12 +2,14 @@
  * Deleting the identity. Renaming identity.json away is the commit point; then the key is destroyed, then the passphrase
  * file, which nothing needs any more, and last the record. A killed `delete` is finished by the next changing command.
  */
-import { AmeshError } from "../errors.ts";
+import { afterCommit, AmeshError } from "../errors.ts";
 import type { Identity } from "../formats/identity_file.ts";
+import { loadTier } from "../keystore/select.ts";
 import { Passphrases } from "../passphrase/passphrases.ts";
 import { acquireLock } from "../platform/lock.ts";
 import type { Layout } from "../platform/paths.ts";
-import { type Deletion, findDeleted, finishDeletion } from "./records.ts";
+import { listOtherKeys } from "./directory.ts";
+import { findDeleted, finishDeletion, removePassphrase } from "./records.ts";
 import { findIdentity, noIdentity, retireIdentity } from "./store.ts";
 import { settle } from "./unfinished.ts";
 
@@ -20,11 +22,20 @@ export interface DeleteOptions {
   readonly warn: (message: string) => void;
 }
 
+/** What became of it. */
+export interface Deletion {
+  readonly identity: Identity;
+  /** Passphrase files that were removed. */
+  readonly removed: readonly string[];
+  /** Keys of other identities that are still there, or directories that may hold some. */
+  readonly otherKeys: readonly string[];
+}
+
 /**
  * Destroys the key and the identity, or finishes what a killed `delete` began.
  *
  * @throws {AmeshError} `ERR_NO_IDENTITY`, `ERR_CORRUPT` (an unreadable identity names no key), `ERR_BUSY`, `ERR_SYSTEM`, and
- *   what the tier throws; the identity may then be deleted and its key not.
+ *   what the tier throws; after the commit the message says so.
  */
 export async function deleteIdentity({ layout, confirm, warn }: DeleteOptions): Promise<Deletion> {
   const shown = await findIdentity(layout) ?? await findDeleted(layout);
@@ -41,7 +52,14 @@ export async function deleteIdentity({ layout, confirm, warn }: DeleteOptions): 
   }
   if (identity !== null) {
     await settle(context, identity, "keep passphrases");
+    await (await loadTier(identity.fields.storageBackend)).checkDelete(context, identity);
     retireIdentity(layout);
   }
-  return await finishDeletion(context, shown);
+  try {
+    await finishDeletion(context, shown);
+    const otherKeys = listOtherKeys(layout, shown.fields.deviceId);
+    return { identity: shown, removed: removePassphrase(layout, otherKeys), otherKeys };
+  } catch (error) {
+    throw afterCommit(error, "the identity is deleted, but not all that it had", "amesh delete");
+  }
 }

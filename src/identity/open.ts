@@ -43,6 +43,7 @@ async function openLoaded(
   passphrases.useLegacyField(identity.fields.passphrase);
   const isLater = background && !hasLegacyPassphrase(identity);
   const signer = await tier.open({ layout: passphrases.layout, passphrases }, identity, isLater);
+  if (tier.passphrase === undefined) passphrases.forgetVariable();
   try {
     await migrateLegacyPassphrase(identity, passphrases);
   } catch (error) {

@@ -3,20 +3,27 @@
  * place (the commit point), `FILE.next` becomes `FILE`. Whenever the machine stops, what is in `FILE` or in `FILE.next`
  * opens the key, and both are tried.
  */
-import { type Bytes, wipe } from "../bytes.ts";
-import { AmeshError } from "../errors.ts";
+import { type Bytes, equalBytes, wipe } from "../bytes.ts";
+import { afterCommit, AmeshError } from "../errors.ts";
 import type { Identity } from "../formats/identity_file.ts";
 import type { Argon2Params } from "../formats/key_file.ts";
 import type { PassphraseProtection, ResealedForm, TierContext } from "../keystore/keystore.ts";
 import { nextPath, writePassphraseFile } from "../passphrase/files.ts";
-import { generatePassphrase } from "../passphrase/passphrases.ts";
-import { describeSource, type PassphraseSource } from "../passphrase/sources.ts";
+import { generatePassphrase, Passphrases } from "../passphrase/passphrases.ts";
+import {
+  describeSource,
+  type FileSource,
+  findSources,
+  type PassphraseSource,
+} from "../passphrase/sources.ts";
 import { findInfo, removeFile } from "../platform/files.ts";
 import { host } from "../platform/host.ts";
+import { findFileSystem, isMountPoint, isVolatile } from "../platform/mounts.ts";
 import type { Layout } from "../platform/paths.ts";
+import { listOtherKeys } from "./directory.ts";
 import { hasLegacyPassphrase } from "./legacy.ts";
 import { type PassphraseCommand, underLock } from "./passphrase_key.ts";
-import { settleNext, takeNext } from "./passphrase_next.ts";
+import { takeNext } from "./passphrase_next.ts";
 
 /** Where the new passphrase comes from: the one that there is, 256 random bits, or what the user gives. */
 export type NextPassphrase =
@@ -47,7 +54,8 @@ export interface Change {
 export async function changePassphrase(options: ChangeOptions): Promise<Change> {
   const { next, cost } = options;
   let passphrase: Bytes | null = null;
-  const read = async () => {
+  const read = async (passphrases: Passphrases) => {
+    passphrases.requireAny();
     if (next.kind === "generate") passphrase = generatePassphrase();
     if (next.kind === "given") passphrase = await next.read();
   };
@@ -60,7 +68,6 @@ export async function changePassphrase(options: ChangeOptions): Promise<Change> 
         cost,
         commit: (source, form) => {
           openedBy = source;
-          settleNext(source);
           if (passphrase === null || home === null) form.write();
           else writeWithFile(home, passphrase, form);
         },
@@ -74,27 +81,59 @@ export async function changePassphrase(options: ChangeOptions): Promise<Change> 
 }
 
 /**
- * The file that a new passphrase goes to, so that the source in force stays valid; `null` where the user keeps it.
+ * The file that a new passphrase goes to, so that what other commands use stays valid; `null` where the user keeps it.
  *
- * @throws {AmeshError} `ERR_USAGE`: a generated passphrase would be known to nobody; `ERR_UNLOCK_FAILED`: another
- *   passphrase is where it would go.
+ * @throws {AmeshError} `ERR_USAGE`: a generated passphrase would be known to nobody or lost at the next start, or a key
+ *   would be lost that is under the old one; `ERR_UNLOCK_FAILED`: another passphrase is where it would go.
  */
-function findHome(
-  { layout, passphrases }: TierContext,
-  identity: Identity,
-  { kind }: NextPassphrase,
-): string | null {
-  const source = passphrases.current;
-  if (hasLegacyPassphrase(identity)) throw legacyInTheWay(layout, source);
-  if (source?.kind === "default-file" || source?.kind === "named-file") {
-    if (isReplaceable(source.path)) return source.path;
+function findHome(context: TierContext, identity: Identity, { kind }: NextPassphrase): string | null {
+  const { layout, passphrases } = context;
+  const { current } = passphrases;
+  if (hasLegacyPassphrase(identity)) throw legacyInTheWay(layout, current);
+  const isForOnce = current?.kind === "descriptor" || current?.kind === "terminal";
+  const source = isForOnce ? findSources(layout, false).find(({ kind }) => kind !== "next-file") : current;
+  const home = source === undefined && isForOnce && kind === "generate"
+    ? layout.passphrase
+    : source !== undefined && isHome(context, source, isForOnce)
+    ? source.path
+    : null;
+  if (home === null) {
+    if (kind === "given" || current === undefined) return null;
+    throw noHome(source ?? current);
   }
-  if (kind !== "generate" || source === undefined) return null;
-  const isForOnce = source.kind === "terminal" || source.kind === "descriptor";
-  if (isForOnce && findInfo(layout.passphrase) === null) return layout.passphrase;
-  throw new AmeshError(
+  requireFreeNext(home);
+  requireNoOtherKeys(layout, identity);
+  const info = findInfo(home);
+  if (info === null || !isVolatile(findFileSystem(info))) return home;
+  if (kind === "generate") throw noHome(source ?? current ?? { kind: "terminal" });
+  passphrases.warn(
+    `${home} is in memory and gone when the machine restarts: keep the new passphrase elsewhere too`,
+  );
+  return home;
+}
+
+/** Whether a new passphrase can take the place of the one in a file: the file is ours, and holds the one in force. */
+function isHome(
+  { passphrases }: TierContext,
+  source: PassphraseSource,
+  isForOnce: boolean,
+): source is FileSource {
+  if (source.kind !== "default-file" && source.kind !== "named-file") return false;
+  if (!isReplaceable(source.path)) return false;
+  if (!isForOnce) return true;
+  const { bytes } = passphrases.readCurrent();
+  using file = new Passphrases(passphrases.layout, undefined, passphrases.warn, { only: [source] });
+  const { bytes: inFile } = file.readCurrent();
+  const isSame = equalBytes(bytes, inFile);
+  wipe(bytes, inFile);
+  if (!isSame) passphrases.warn(`${describeSource(source)} holds another passphrase, and is left alone`);
+  return isSame;
+}
+
+function noHome(source: PassphraseSource): AmeshError {
+  return new AmeshError(
     "ERR_USAGE",
-    `cannot store a generated passphrase: the one in force comes from ${describeSource(source)}`,
+    `cannot store a generated passphrase for good: the one in force comes from ${describeSource(source)}`,
     {
       hint: "give the new one by --new-passphrase-file or --new-passphrase-fd, and provide it there yourself",
     },
@@ -112,10 +151,32 @@ function legacyInTheWay({ passphrase }: Layout, source: PassphraseSource | undef
     });
 }
 
-/** A regular file of our own can be replaced; a link, a mount of a secret or a pipe is the operator's. */
+/** @throws {AmeshError} `ERR_SYSTEM`: what is in the place of the new passphrase could not be finished, or is no file. */
+function requireFreeNext(path: string): void {
+  if (findInfo(nextPath(path)) === null) return;
+  throw new AmeshError("ERR_SYSTEM", `cannot change the passphrase: "${nextPath(path)}" is in the way`, {
+    hint: "run: amesh doctor",
+  });
+}
+
+/** @throws {AmeshError} `ERR_USAGE`: the old passphrase may be the only one that opens another key. */
+function requireNoOtherKeys(layout: Layout, { fields }: Identity): void {
+  const [key] = listOtherKeys(layout, fields.deviceId);
+  if (key === undefined) return;
+  throw new AmeshError(
+    "ERR_USAGE",
+    `cannot replace the passphrase file: "${key}" may be under the same one`,
+    {
+      hint:
+        "move that key away with a copy of the passphrase, or destroy it with: amesh doctor --fix --delete-orphans",
+    },
+  );
+}
+
+/** A regular file of our own can be replaced; a link, a pipe or what is mounted by itself is the operator's. */
 function isReplaceable(path: string): boolean {
   const info = findInfo(path);
-  return info?.kind === "file" && (info.uid === null || info.uid === host.euid());
+  return info?.kind === "file" && (info.uid === null || info.uid === host.euid()) && !isMountPoint(path);
 }
 
 function writeWithFile(path: string, passphrase: Bytes, form: ResealedForm): void {
@@ -127,7 +188,12 @@ function writeWithFile(path: string, passphrase: Bytes, form: ResealedForm): voi
     if (!form.isInPlace()) removeQuietly(nextPath(path));
     throw error;
   }
-  takeNext(path);
+  try {
+    takeNext(path);
+  } catch (error) {
+    const state = `the key is under the new passphrase, which is in "${nextPath(path)}"`;
+    throw afterCommit(error, state, "amesh doctor --fix");
+  }
 }
 
 /** For an error that the user must see: the next command removes it otherwise. */

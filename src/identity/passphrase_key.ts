@@ -51,18 +51,19 @@ export interface LockedKey extends PassphraseKey {
 /**
  * Runs a change under the lock, with what was unfinished finished and the passphrase out of identity.json.
  *
- * @param ask is called before the lock is taken, after a person has been asked for the passphrase in force.
+ * @param ask is called before the lock is taken, after a person has been asked for the passphrase in force, of which there
+ *   may be none.
  * @throws {AmeshError} `ERR_BUSY`; as `loadIdentity`; `ERR_USAGE` for a key that has no passphrase; what `ask` and `change` throw.
  */
 export async function underLock<T>(
   { layout, input, warn }: PassphraseCommand,
-  ask: () => Promise<void>,
+  ask: (passphrases: Passphrases) => Promise<void>,
   change: (key: LockedKey) => Promise<T>,
 ): Promise<T> {
   const before = await loadPassphraseKey(layout);
   using passphrases = new Passphrases(layout, before.identity.fields.passphrase, warn, input);
   await passphrases.prepare();
-  await ask();
+  await ask(passphrases);
   using _lock = acquireLock(layout.lock);
   const { identity, tier } = await loadPassphraseKey(layout);
   passphrases.useLegacyField(identity.fields.passphrase);

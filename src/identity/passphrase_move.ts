@@ -1,11 +1,12 @@
 /** Moving the passphrase file: a copy, the proof that the key opens with it, and only then, if asked for, the old one goes. */
 import { type Bytes, equalBytes, wipe } from "../bytes.ts";
 import { AmeshError } from "../errors.ts";
-import { readOwnPassphrase, writePassphraseFile } from "../passphrase/files.ts";
+import { readOperatorPassphrase, readOwnPassphrase, writePassphraseFile } from "../passphrase/files.ts";
 import { Passphrases } from "../passphrase/passphrases.ts";
 import { describeSource, type FileSource, type PassphraseSource } from "../passphrase/sources.ts";
 import { findInfo, PASSPHRASE_MODE, removeFile } from "../platform/files.ts";
 import { findInput } from "../platform/input.ts";
+import { findFileSystem, isVolatile } from "../platform/mounts.ts";
 import { baseName, type Layout, parentPath } from "../platform/paths.ts";
 import { isOwnFile, listLeftovers } from "./directory.ts";
 import { type LockedKey, type PassphraseCommand, underLock } from "./passphrase_key.ts";
@@ -20,7 +21,7 @@ export interface MoveOptions extends PassphraseCommand {
 
 /** What became of it. */
 export interface Move {
-  /** The file that the passphrase came from; `null` when it was at the target already. */
+  /** The old file; `null` when the passphrase was at the target already and nowhere else. */
   readonly from: string | null;
   /** Whether that one is gone. */
   readonly isRemoved: boolean;
@@ -44,9 +45,25 @@ export async function movePassphrase(options: MoveOptions): Promise<Move> {
       if (isNew) removeFile(target);
       throw error;
     }
-    if (source === null) return { from: null, isRemoved: false };
-    return { from: source.path, isRemoved: removeOld && removeFile(source.path) };
+    const from = source?.path ?? (removeOld ? findOld(layout, target) : null);
+    if (from === null || !removeOld) return { from, isRemoved: false };
+    const info = findInput(target);
+    if (info !== null && isVolatile(findFileSystem(info))) {
+      options.warn(
+        `${target} is gone when the machine restarts, and ${from} is removed now: keep the passphrase elsewhere`,
+      );
+    }
+    return { from, isRemoved: removeFile(from) };
   });
+}
+
+/** The default file, where an earlier move has left it: another file with the same passphrase. */
+function findOld({ passphrase }: Layout, target: string): string | null {
+  if (findInfo(passphrase) === null || isSame(passphrase, target)) return null;
+  const { bytes } = readOperatorPassphrase(target, `file ${target}`);
+  const isOld = holds(passphrase, bytes);
+  wipe(bytes);
+  return isOld ? passphrase : null;
 }
 
 /** Where a passphrase file may be made. @throws {AmeshError} `ERR_USAGE` */

@@ -17,8 +17,8 @@ import {
 } from "../platform/files.ts";
 import type { Layout } from "../platform/paths.ts";
 import { statementPath } from "./continuity.ts";
-import { isOwnFile, listOtherKeys } from "./directory.ts";
-import { findIdentity, readIdentity } from "./store.ts";
+import { isOfDevice, isOwnFile, listLeftovers, listNames, TEMPORARY_NAME } from "./directory.ts";
+import { readIdentity } from "./store.ts";
 
 /** An identity that a command replaces. */
 export interface Replaced extends Identity {
@@ -58,23 +58,21 @@ export async function finishReplacement(context: TierContext, replaced: Identity
   removeFile(context.layout.replaced);
 }
 
-/** Destroys a key. Another one in its place is not ours, which is told and no failure. @throws {AmeshError} */
-export async function destroyKey(context: TierContext, identity: Identity): Promise<void> {
+/**
+ * Destroys a key, and what killed commands left of its file. Another key in its place is not ours, which is told and no
+ * failure.
+ *
+ * @throws {AmeshError} what the tier throws.
+ */
+async function destroyKey(context: TierContext, { fields, publicKey }: Identity): Promise<void> {
+  const { layout: { keys }, passphrases } = context;
   try {
-    await (await loadTier(identity.fields.storageBackend)).delete(context, identity);
+    await (await loadTier(fields.storageBackend)).delete(context, { fields, publicKey });
   } catch (error) {
     if (!(error instanceof AmeshError) || error.code !== "ERR_CORRUPT") throw error;
-    context.passphrases.warn(`the old key was not removed: ${error.message}`);
+    passphrases.warn(`the old key was not removed: ${error.message}`);
   }
-}
-
-/** What became of a deletion. */
-export interface Deletion {
-  readonly identity: Identity;
-  /** Passphrase files that were removed. */
-  readonly removed: readonly string[];
-  /** Keys of other identities that are still there. */
-  readonly otherKeys: readonly string[];
+  listNames(keys, TEMPORARY_NAME).filter((path) => isOfDevice(path, fields.deviceId)).forEach(removeFile);
 }
 
 /** The identity that a killed `delete` was deleting; `null` when there is none. As `findIdentity`. */
@@ -83,18 +81,25 @@ export async function findDeleted(layout: Layout): Promise<Identity | null> {
 }
 
 /**
- * Destroys what a deleted identity had.
+ * Destroys the key of a deleted identity, then forgets the deletion.
  *
  * @throws {AmeshError} what the tier throws; the record stays.
  */
-export async function finishDeletion(context: TierContext, deleted: Identity): Promise<Deletion> {
-  const { layout } = context;
+export async function finishDeletion(context: TierContext, deleted: Identity): Promise<void> {
   await destroyKey(context, deleted);
-  const otherKeys = listOtherKeys(layout, [deleted.fields.deviceId]);
-  // Without its passphrase a key file that a disk still holds is worthless, but another key may be under the same one.
-  const isLast = otherKeys.length === 0 && await findIdentity(layout) === null;
-  const files = [nextPath(layout.passphrase), layout.passphrase];
-  const removed = isLast ? files.filter((path) => isOwnFile(path, PASSPHRASE_MODE) && removeFile(path)) : [];
-  removeFile(layout.deleted);
-  return { identity: deleted, removed, otherKeys };
+  removeFile(context.layout.deleted);
+}
+
+/**
+ * Removes the passphrase file of the amesh directory, and what killed commands left of it. Without its passphrase a key
+ * file that a disk still holds is worthless, but another key may be under the same one.
+ *
+ * @param otherKeys keys that are still there.
+ * @returns the files that were removed.
+ */
+export function removePassphrase({ passphrase }: Layout, otherKeys: readonly string[]): string[] {
+  if (otherKeys.length > 0) return [];
+  const next = nextPath(passphrase);
+  const files = [...listLeftovers(passphrase), ...listLeftovers(next), next, passphrase];
+  return files.filter((path) => isOwnFile(path, PASSPHRASE_MODE) && removeFile(path));
 }

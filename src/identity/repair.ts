@@ -55,6 +55,7 @@ export async function repair(
     (await auditDirectory(layout, warn)).problems.flatMap(({ fix }) => fix === null ? [] : [fix]);
   const repairStage = async (stage: Stage) =>
     await apply((await findFixes()).filter((fix) => fix.stage === stage));
+  const before = listOrphans(layout, []);
   try {
     await repairStage("directory");
     // Only in a directory that is ours alone nobody can put a link in the place of what was looked at.
@@ -64,8 +65,15 @@ export async function repair(
     using _lock = acquireLock(layout.lock);
     for (const stage of STAGES) if (!BEFORE_LOCK.includes(stage)) await repairStage(stage);
     if (!deleteOrphans) return { done, failed };
+    const { identity, named } = await auditDirectory(layout, warn);
+    if (named === null) {
+      failed.push("nothing in orphans/ was destroyed: it cannot be told which key is needed");
+      return { done, failed };
+    }
+    // Without an identity a key that has just been moved may be the one that matters.
+    const orphans = listOrphans(layout, named).filter((path) => identity !== null || before.includes(path));
     await apply(
-      listOrphans(layout).map((path) => ({
+      orphans.map((path) => ({
         plan: `destroy ${path}`,
         apply: () => Promise.resolve(deleteOrphan(path)),
       })),

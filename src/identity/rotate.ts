@@ -58,7 +58,10 @@ export async function rotateIdentity(options: RotateOptions): Promise<Rotation> 
   selectTier([{ name: backend, availability: await tier.probe() }], backend);
   using passphrases = passphrasesOf(before, options);
   // A person is asked before the lock is taken.
-  if (before.fields.storageBackend === "encrypted-file") await passphrases.prepare();
+  if (before.fields.storageBackend === "encrypted-file") {
+    await passphrases.prepare();
+    passphrases.requireAny();
+  }
   using _lock = acquireLock(layout.lock);
   const old = await loadIdentity(layout);
   if (old.fields.deviceId !== before.fields.deviceId) throw replacedMeanwhile();

@@ -74,8 +74,7 @@ function unfinishedReplacement(
   const { layout } = context;
   const path = layout.replaced;
   const id = replaced.fields.deviceId;
-  // A third identity does not say what became of the first: its key is then one that nothing names.
-  if (identity?.fields.deviceId !== replaced.replacedBy) {
+  if (identity?.fields.deviceId === id) {
     return {
       path,
       problem: `is of a replacement of ${id} that did not come into force`,
@@ -84,6 +83,15 @@ function unfinishedReplacement(
         undoReplacement(layout, replaced);
         return Promise.resolve(`took back a replacement of ${id} that did not come into force`);
       },
+    };
+  }
+  // A third identity, or none, does not say what became of the first: its key is then one that nothing names.
+  if (identity?.fields.deviceId !== replaced.replacedBy) {
+    return {
+      path,
+      problem: `is of a replacement of ${id} by a key that is not in force any more`,
+      plan: `remove ${path}`,
+      finish: () => Promise.resolve(removed(path)),
     };
   }
   return {
@@ -98,12 +106,12 @@ function unfinishedReplacement(
   };
 }
 
-function unfinishedChanges({ layout }: TierContext, identity: Identity): Unfinished[] {
-  return listInterrupted(layout).map((path) => ({
+function unfinishedChanges(context: TierContext, identity: Identity): Unfinished[] {
+  return listInterrupted(context.layout).map((path) => ({
     path: nextPath(path),
     problem: "is of an interrupted change of the passphrase",
     plan: `find out which of ${path} and ${nextPath(path)} opens the key, and keep that one`,
-    finish: () => finishChange(layout, identity, path),
+    finish: () => finishChange(context, identity, path),
   }));
 }
 
@@ -113,9 +121,11 @@ function removed(path: string): string {
 }
 
 /**
- * Finishes what a killed command left, before another change begins. What cannot be finished is a warning.
+ * Finishes what a killed command left, before another change begins, and says so.
  *
  * @param passphrases `keep passphrases`: an interrupted change of the passphrase is left as it is.
+ * @throws {AmeshError} a record cannot be finished, and another one must not take its place. A passphrase that nobody can
+ *   tell is a warning: what needs it will say more.
  */
 export async function settle(
   context: TierContext,
@@ -123,17 +133,22 @@ export async function settle(
   passphrases?: "keep passphrases",
 ): Promise<void> {
   const { layout, passphrases: { warn } } = context;
-  const attempt = async <T>(run: () => Promise<T>): Promise<T | null> => {
+  for (const { path, finish } of await findUnfinished(context, identity)) {
+    const isRecord = path === layout.deleted || path === layout.replaced;
+    if (!isRecord && passphrases !== undefined) continue;
     try {
-      return await run();
+      warn(`an interrupted command was finished: ${await finish()}`);
     } catch (error) {
       if (!(error instanceof AmeshError)) throw error;
+      if (isRecord) throw unfinishable(error, path);
       warn(`an interrupted command could not be finished: ${error.message}`);
-      return null;
     }
-  };
-  for (const { path, finish } of await attempt(() => findUnfinished(context, identity)) ?? []) {
-    const isRecord = path === layout.deleted || path === layout.replaced;
-    if (isRecord || passphrases === undefined) await attempt(finish);
   }
+}
+
+function unfinishable({ code, message, hint }: AmeshError, path: string): AmeshError {
+  const why = hint === undefined ? "" : `${hint}; `;
+  return new AmeshError(code, `cannot finish an interrupted command: ${message}`, {
+    hint: `${why}if what it needs is gone for good, remove ${path}`,
+  });
 }

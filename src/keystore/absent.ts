@@ -17,6 +17,7 @@ export function absentTier(name: TierName): Tier {
     generate: refuse,
     open: refuse,
     inspect: refuse,
+    checkDelete: refuse,
     delete: refuse,
   };
 }

@@ -50,6 +50,7 @@ export const encryptedFileTier: Tier = {
   generate,
   open,
   inspect: (context, identity) => Promise.resolve(void loadFor(context.layout, identity)),
+  checkDelete: ({ layout }) => Promise.resolve(void checkDirectory(layout.keys)),
   delete: ({ layout }, { fields }) => {
     // Not through a link: what lies behind it is not ours.
     if (checkDirectory(layout.keys)) removeFile(keyPath(layout, fields.deviceId));

@@ -132,6 +132,12 @@ export interface Tier {
    * @throws {AmeshError} what `open` would, except for passphrases.
    */
   inspect(context: TierContext, identity: Identity): Promise<void>;
+  /**
+   * Looks whether {@linkcode delete} would work, as far as that shows without deleting.
+   *
+   * @throws {AmeshError} what `delete` would.
+   */
+  checkDelete(context: TierContext, identity: Identity): Promise<void>;
   /** Destroys the key of an identity; none being there is no error. */
   delete(context: TierContext, identity: Identity): Promise<void>;
 }

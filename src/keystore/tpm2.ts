@@ -32,7 +32,7 @@ import {
 } from "../tpm/storage_root.ts";
 import { isSigningKey, KEY_TEMPLATE, parseEccPublic, parseEcdsaSignature } from "../tpm/structures.ts";
 import type { Availability, NewKey, Signer, Tier, TierContext } from "./keystore.ts";
-import { evictHandleKey, openHandleKey } from "./tpm2_handle.ts";
+import { checkHandleKey, evictHandleKey, openHandleKey } from "./tpm2_handle.ts";
 
 /** The tier; its contract is `Tier`'s. */
 export const tpm2Tier: Tier = {
@@ -41,6 +41,10 @@ export const tpm2Tier: Tier = {
   generate,
   open,
   inspect: async (context, identity) => (await open(context, identity))[Symbol.dispose](),
+  checkDelete: async ({ layout }, identity) => {
+    if (isHandleKey(layout, identity)) await checkHandleKey(identity);
+    else checkDirectory(layout.keys);
+  },
   delete: async ({ layout }, identity) => {
     const path = keyPath(layout, identity.fields.deviceId);
     if (isHandleKey(layout, identity)) await evictHandleKey(identity);

@@ -59,11 +59,27 @@ export async function openHandleKey(identity: Identity): Promise<HandleKey> {
 
 /** Takes the key out of the TPM, if it is this identity's; none being there is no error. */
 export async function evictHandleKey(identity: Identity): Promise<void> {
+  await withHandleKey(identity, evict);
+}
+
+/** Whether {@linkcode evictHandleKey} would find the TPM; another key at the handle is none to evict. */
+export async function checkHandleKey(identity: Identity): Promise<void> {
+  try {
+    await withHandleKey(identity, () => {});
+  } catch (error) {
+    if (!(error instanceof AmeshError) || error.code !== "ERR_CORRUPT") throw error;
+  }
+}
+
+async function withHandleKey(
+  identity: Identity,
+  use: (tpm: EsysConnection, handle: EsysTr, tpmHandle: number) => void,
+): Promise<void> {
   const tpmHandle = await persistentHandleOf(identity.fields.keyAlias);
   if (tpmHandle > OWNER_PERSISTENT.last) return;
   using tpm = connectTpm();
   const found = await findKey(tpm, tpmHandle, identity);
-  if (found !== null) evict(tpm, found.handle, tpmHandle);
+  if (found !== null) use(tpm, found.handle, tpmHandle);
 }
 
 async function handleOf({ fields }: Identity): Promise<number> {

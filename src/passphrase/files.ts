@@ -3,7 +3,8 @@ import { type Bytes, equalBytes, utf8, wipe } from "../bytes.ts";
 import { AmeshError, errorText } from "../errors.ts";
 import { formatMode, PASSPHRASE_MODE, readPrivateFile, writeFileAtomic } from "../platform/files.ts";
 import { type FileInfo, host } from "../platform/host.ts";
-import { readSmallInput } from "../platform/input.ts";
+import { readDescriptor, readSmallInput } from "../platform/input.ts";
+import { baseName, joinPath, parentPath } from "../platform/paths.ts";
 
 /** Longest passphrase in bytes. */
 export const MAX_PASSPHRASE_BYTES = 4096;
@@ -12,9 +13,15 @@ export const MAX_PASSPHRASE_FILE_BYTES = MAX_PASSPHRASE_BYTES + 2;
 
 const TOO_LONG = `it is longer than ${MAX_PASSPHRASE_BYTES} bytes, or no regular file`;
 
-/** Where `passphrase change` keeps the new passphrase until the key is under it. @param path the file it is for. */
+/**
+ * Where `passphrase change` keeps the new passphrase until the key is under it: `.passphrase.next`, and beside a file of
+ * another name, which is the operator's, under one that nobody else uses.
+ *
+ * @param path the file it is for.
+ */
 export function nextPath(path: string): string {
-  return `${path}.next`;
+  const name = baseName(path);
+  return name === ".passphrase" ? `${path}.next` : joinPath(parentPath(path), `.${name}.amesh-next`);
 }
 
 /**
@@ -71,6 +78,20 @@ export function readOperatorPassphrase(path: string, name: string): OperatorPass
   try {
     const { bytes, info } = readSmallInput(path, MAX_PASSPHRASE_FILE_BYTES);
     return { bytes: requireLength(withoutFinalNewline(bytes), name), info };
+  } catch (error) {
+    throw unreadable(name, error);
+  }
+}
+
+/**
+ * Reads what a descriptor gives, to its end.
+ *
+ * @param name the source, for messages.
+ * @throws {AmeshError} `ERR_UNLOCK_FAILED`: not open, a terminal, empty, too long.
+ */
+export function readDescriptorPassphrase(fd: number, name: string): Bytes {
+  try {
+    return requireLength(withoutFinalNewline(readDescriptor(fd, MAX_PASSPHRASE_FILE_BYTES)), name);
   } catch (error) {
     throw unreadable(name, error);
   }

@@ -2,17 +2,14 @@
 import { type Bytes, utf8, wipe } from "../bytes.ts";
 import { AmeshError } from "../errors.ts";
 import { formatMode, PASSPHRASE_MODE } from "../platform/files.ts";
-import { readDescriptor } from "../platform/input.ts";
-import { takeEnvironmentSecret } from "../platform/libc.ts";
+import { hasEnvironmentVariable, takeEnvironmentSecret } from "../platform/libc.ts";
 import { type Layout, shellQuote } from "../platform/paths.ts";
 import {
   findExposure,
-  MAX_PASSPHRASE_FILE_BYTES,
+  readDescriptorPassphrase,
   readOperatorPassphrase,
   readOwnPassphrase,
   requireLength,
-  unreadable,
-  withoutFinalNewline,
   writePassphraseFile,
 } from "./files.ts";
 import {
@@ -84,6 +81,12 @@ export class Passphrases implements Disposable {
     readonly input: PassphraseInput = {},
   ) {
     this.useLegacyField(legacyField);
+    if (input.descriptor !== undefined) this.forgetVariable();
+  }
+
+  /** Takes the variable out of the environment, where another source or none is used. */
+  forgetVariable(): void {
+    if (hasEnvironmentVariable(PASSPHRASE_VARIABLE)) wipe(takeEnvironmentSecret(PASSPHRASE_VARIABLE));
   }
 
   /** Takes the `passphrase` field of another identity.json in place of the one that was given. */
@@ -98,7 +101,7 @@ export class Passphrases implements Disposable {
    * @throws {AmeshError} `ERR_UNLOCK_FAILED`: what was typed is empty or too long.
    */
   async prepare(): Promise<void> {
-    if (this.input.ask === undefined || this.#sources().length > 0) return;
+    if (this.input.ask === undefined || this.current !== undefined) return;
     const bytes = await this.input.ask();
     if (bytes === null) return;
     const source = { kind: "terminal" } as const;
@@ -112,13 +115,17 @@ export class Passphrases implements Disposable {
    *   `ERR_UNSAFE_PERMISSIONS` for our own file.
    */
   *candidates(): Generator<Passphrase> {
-    const sources = this.#sources();
-    if (sources.length === 0) throw noPassphrase(this.layout);
-    for (const source of sources) {
+    this.requireAny();
+    for (const source of this.#sources()) {
       const bytes = this.#read(source);
       // A change that went on meanwhile has taken it; the next round finds it in the other file.
       if (bytes !== null) yield { source, bytes };
     }
+  }
+
+  /** @throws {AmeshError} `ERR_UNLOCK_FAILED`: no source. */
+  requireAny(): void {
+    if (this.#sources().length === 0) throw noPassphrase(this.layout);
   }
 
   /** The source in force; `undefined` when there is none. */
@@ -133,11 +140,14 @@ export class Passphrases implements Disposable {
   }
 
   #sources(): readonly PassphraseSource[] {
-    if (this.#kept !== undefined) return [this.#kept.source];
+    const kept = this.#kept?.source;
     const { descriptor, only } = this.input;
+    // A person is asked where there is nothing else; what turns up after that comes first.
+    if (kept !== undefined && kept.kind !== "terminal") return [kept];
     if (only !== undefined) return only;
     if (descriptor !== undefined) return [{ kind: "descriptor", fd: descriptor }];
-    return findSources(this.layout, this.#legacy !== undefined);
+    const found = findSources(this.layout, this.#legacy !== undefined);
+    return kept === undefined ? found : [...found, kept];
   }
 
   /** Remembers which passphrase opened the key; copies the bytes only where they are to be moved. */
@@ -191,13 +201,13 @@ export class Passphrases implements Disposable {
 
   /** @returns `null` when a file of our own, which was there, is not there any more. */
   #read(source: PassphraseSource): Bytes | null {
-    if (this.#kept !== undefined) return Uint8Array.from(this.#kept.bytes);
+    if (this.#kept?.source === source) return Uint8Array.from(this.#kept.bytes);
     const name = describeSource(source);
     switch (source.kind) {
       case "environment":
         return this.#keep(source, requireLength(takeEnvironmentSecret(PASSPHRASE_VARIABLE), name));
       case "descriptor":
-        return this.#keep(source, readFromDescriptor(source.fd, name));
+        return this.#keep(source, readDescriptorPassphrase(source.fd, name));
       case "legacy-field":
         return requireLength(Uint8Array.from(this.#legacy ?? []), name);
       case "default-file":
@@ -237,12 +247,4 @@ function noPassphrase({ passphrase }: Layout): AmeshError {
 
 function toBeWritten(source: FileSource, bytes: Bytes): NewPassphrase {
   return { source, bytes, persist: () => writePassphraseFile(source.path, bytes) };
-}
-
-function readFromDescriptor(fd: number, name: string): Bytes {
-  try {
-    return requireLength(withoutFinalNewline(readDescriptor(fd, MAX_PASSPHRASE_FILE_BYTES)), name);
-  } catch (error) {
-    throw unreadable(name, error);
-  }
 }

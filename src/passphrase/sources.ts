@@ -92,15 +92,14 @@ function findNext(replaces: string): PassphraseSource[] {
 }
 
 /**
- * Whether a change of a passphrase file was interrupted: there is a file as amesh makes it, safe and read-only. One that is
- * not, beside a file of the operator's, is the operator's. Where that cannot be told, the file itself cannot be read either.
+ * Whether a change of a passphrase file was interrupted: there is a file of ours beside it. Where that cannot be told, the
+ * file itself cannot be read either.
  */
 export function hasNext(path: string): boolean {
   const next = nextPath(path);
   try {
     const info = findInfo(next);
-    if (info?.kind !== "file" || findProblem(next, info, PASSPHRASE_MODE) !== null) return false;
-    return info.mode === null || (info.mode & 0o333) === 0;
+    return info?.kind === "file" && findProblem(next, info, PASSPHRASE_MODE) === null;
   } catch (error) {
     if (error instanceof AmeshError) return false;
     throw error;

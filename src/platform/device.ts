@@ -2,7 +2,8 @@
 import { concatBytes } from "../bytes.ts";
 import { library } from "../ffi/ffi.ts";
 import { errnoOf } from "../errors.ts";
-import { checked, cString, libcPaths, systemFileInfo } from "./libc.ts";
+import { checked, cString, libcPaths } from "./libc.ts";
+import { systemFileInfo } from "./system_file.ts";
 import { pause } from "./ready.ts";
 
 const libc = library(libcPaths, {

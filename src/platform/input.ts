@@ -3,7 +3,7 @@ import type { Bytes } from "../bytes.ts";
 import { AmeshError, errnoOf, isNotCapable, systemError } from "../errors.ts";
 import { readToEnd } from "./files.ts";
 import { type FileHandle, type FileInfo, host } from "./host.ts";
-import { isTerminal, openDescriptor, openSystemFile } from "./libc.ts";
+import { isTerminal, openDescriptor, openSystemFile } from "./system_file.ts";
 import { untilReady } from "./ready.ts";
 
 /** Small enough for a processor's cache: larger reads were measured to be five times slower. */

@@ -4,9 +4,9 @@
  * Constants are those of Linux (include/uapi) and macOS (sys/fcntl.h, sys/file.h, sys/ptrace.h).
  */
 import { FfiLoadError, library } from "../ffi/ffi.ts";
-import { type Bytes, concatBytes, utf8 } from "../bytes.ts";
+import { type Bytes, utf8 } from "../bytes.ts";
 import { errnoOf } from "../errors.ts";
-import { type FileHandle, type FileInfo, host } from "./host.ts";
+import { host } from "./host.ts";
 
 /** Debian's layout, Fedora's, and that of Arch and Alpine. */
 const LINUX_DIRECTORIES = {
@@ -18,7 +18,6 @@ const libc = library(libcPaths, {
   close: { parameters: ["i32"], result: "i32" },
   flock: { parameters: ["i32", "i32"], result: "i32" },
   getenv: { parameters: ["buffer"], result: "address" },
-  isatty: { parameters: ["i32"], result: "i32" },
   kill: { parameters: ["i32", "i32"], result: "i32" },
   madvise: { parameters: ["buffer", "size", "i32"], result: "i32" },
   memcpy: { parameters: ["buffer", "address", "size"], result: "address" },
@@ -26,12 +25,9 @@ const libc = library(libcPaths, {
   // Called without a mode, so the missing third argument of this variadic function is never read.
   open: { parameters: ["buffer", "i32"], result: "i32" },
   prctl: { parameters: ["i32", "size", "size", "size", "size"], result: "i32" },
-  read: { parameters: ["i32", "buffer", "size"], result: "size" },
   setenv: { parameters: ["buffer", "buffer", "i32"], result: "i32" },
-  statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
   strlen: { parameters: ["address"], result: "size" },
   unsetenv: { parameters: ["buffer"], result: "i32" },
-  write: { parameters: ["i32", "buffer", "size"], result: "size" },
   __errno_location: { parameters: [], result: "address" },
   __error: { parameters: [], result: "address" },
 });
@@ -109,10 +105,11 @@ export function checked<T extends number | bigint>(name: string, call: () => T):
   throw Object.assign(new Error(`${name}: errno ${errno}`), { code: ERRNO[os][errno] ?? "EIO" });
 }
 
-const O_RDWR = 2;
+/** open(2); also used by `system_file.ts`. */
+export const O_RDWR = 2;
 const O_NOFOLLOW = { linux: { x64: 0x20000, arm64: 0x8000 }, darwin: 0x100 } as const;
-const O_CLOEXEC = { linux: 0x80000, darwin: 0x1000000 } as const;
-const O_NONBLOCK = { linux: 0x800, darwin: 0x4 } as const;
+/** open(2), by system. */
+export const O_CLOEXEC = { linux: 0x80000, darwin: 0x1000000 } as const;
 const LOCK_EX_NB = 2 | 4;
 
 /**
@@ -195,7 +192,7 @@ export function readCString(address: bigint): string {
 }
 
 /** What `call` gives, or `otherwise` where there is no libc to call. */
-function withoutLibc<T>(call: () => T, otherwise: () => T): T {
+export function withoutLibc<T>(call: () => T, otherwise: () => T): T {
   try {
     return call();
   } catch (error) {
@@ -226,139 +223,6 @@ const PR_SET_DUMPABLE = 4;
 export function forbidInspection(): boolean {
   if (host.os !== "linux") return false;
   return withoutLibc(() => libc.prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n) === 0, () => false);
-}
-
-/**
- * Opens for reading what Deno keeps from every program that has less than all permissions: `/proc`, `/sys` and
- * `/dev` (`/dev/fd/63` is what a shell's `<(…)` passes).
- *
- * @throws {Error} with `code`.
- */
-export function openSystemFile(path: string): FileHandle {
-  const flags = host.os === "darwin" ? O_CLOEXEC.darwin : O_CLOEXEC.linux;
-  const fd = checked("open", () => libc.open(cString(path), flags));
-  return systemHandle(fd, () => void libc.close(fd));
-}
-
-/** Whether a descriptor is a terminal's. @throws {FfiLoadError} no libc. */
-export function isTerminal(fd: number): boolean {
-  return libc.isatty(fd) === 1;
-}
-
-/**
- * A descriptor that this process was given; closing the handle leaves it open.
- *
- * @throws {Error} with `code`: `EBADF` when it is not open or is the runtime's own.
- */
-export function openDescriptor(fd: number): FileHandle {
-  // The runtime's own (epoll, eventfd …) have no file type at all.
-  if (host.os === "linux" && fileInfo(fd, "", AT_EMPTY_PATH)?.hasType !== true) {
-    throw Object.assign(new Error("not open"), { code: "EBADF" });
-  }
-  return systemHandle(fd, () => {});
-}
-
-/** Opens the terminal of this process, which is no one's standard stream. @throws {Error} with `code`: there is none. */
-export function openTerminal(): { readonly fd: number; readonly handle: FileHandle } {
-  const flags = host.os === "darwin"
-    ? O_RDWR | O_CLOEXEC.darwin | O_NONBLOCK.darwin
-    : O_RDWR | O_CLOEXEC.linux | O_NONBLOCK.linux;
-  const fd = checked("open", () => libc.open(cString("/dev/tty"), flags));
-  return { fd, handle: systemHandle(fd, () => void libc.close(fd)) };
-}
-
-function systemHandle(fd: number, close: () => void): FileHandle {
-  return {
-    read: (buffer) => {
-      const length = BigInt(buffer.length);
-      return Number(checked("read", () => BigInt.asIntN(64, libc.read(fd, buffer, length))));
-    },
-    write: (bytes) => {
-      const length = BigInt(bytes.length);
-      return Number(checked("write", () => BigInt.asIntN(64, libc.write(fd, bytes, length))));
-    },
-    sync: () => {},
-    info: () => {
-      const { gid: _gid, isCharacterDevice: _isCharacterDevice, hasType: _hasType, ...info } =
-        fileInfo(fd, "", AT_EMPTY_PATH) ?? UNKNOWN_FILE;
-      return info;
-    },
-    close,
-    [Symbol.dispose]: close,
-  };
-}
-
-const AT_EMPTY_PATH = 0x1000;
-const AT_FDCWD = -100;
-const STATX_BASIC_STATS = 0x7ff;
-const KINDS: Readonly<Record<number, FileInfo["kind"]>> = {
-  0o04: "directory",
-  0o10: "file",
-  0o12: "symlink",
-};
-const UNKNOWN_FILE = {
-  kind: "other",
-  mode: null,
-  uid: null,
-  gid: 0,
-  isCharacterDevice: false,
-  hasType: false,
-  size: 0,
-  dev: 0,
-  ino: 0,
-} as const;
-
-/** What stat(2) tells besides {@linkcode FileInfo}. */
-export interface SystemFileInfo extends FileInfo {
-  readonly gid: number;
-  readonly isCharacterDevice: boolean;
-  /** Whether it has a file type; an anonymous inode of the kernel has none. */
-  readonly hasType: boolean;
-}
-
-/** stat(2) for what Deno keeps from programs. @returns `null` when it cannot be looked at. */
-export function systemFileInfo(path: string): SystemFileInfo | null {
-  return withoutLibc(() => fileInfo(AT_FDCWD, path, 0), () => null);
-}
-
-/** statx(2), whose structure is the same on every processor (linux/stat.h); `null` where there is none. */
-function fileInfo(fd: number, path: string, flags: number): SystemFileInfo | null {
-  if (host.os !== "linux") return null;
-  const buffer = new Uint8Array(256);
-  const statx = () => libc.statx(fd, cString(path), flags, STATX_BASIC_STATS, buffer) === 0;
-  if (!withoutLibc(statx, () => false)) return null;
-  const view = new DataView(buffer.buffer);
-  const [mode, major, minor] = [
-    view.getUint16(28, true),
-    view.getUint32(136, true),
-    view.getUint32(140, true),
-  ];
-  return {
-    kind: KINDS[mode >>> 12] ?? "other",
-    mode: mode & 0o7777,
-    uid: view.getUint32(20, true),
-    gid: view.getUint32(24, true),
-    isCharacterDevice: mode >>> 12 === 0o02,
-    hasType: mode >>> 12 !== 0,
-    size: Number(view.getBigUint64(40, true)),
-    // As makedev(3) puts the two together, for the numbers that Linux hands out.
-    dev: ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0,
-    ino: Number(view.getBigUint64(32, true)),
-  };
-}
-
-/** Text of a file below `/proc`, `/sys`, `/dev` or `/etc`; `null` when it cannot be read. */
-export function readSystemFile(path: string): string | null {
-  try {
-    using file = openSystemFile(path);
-    const pieces: Uint8Array[] = [];
-    const buffer = new Uint8Array(1 << 14);
-    for (let count; (count = file.read(buffer)) > 0;) pieces.push(buffer.slice(0, count));
-    return new TextDecoder().decode(concatBytes(...pieces));
-  } catch (error) {
-    if (error instanceof FfiLoadError || errnoOf(error) !== undefined) return null;
-    throw error;
-  }
 }
 
 /** include/uapi/asm-generic/mman-common.h */

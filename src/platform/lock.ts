@@ -19,7 +19,8 @@ import {
   writeAll,
 } from "./files.ts";
 import { type FileHandle, type FileInfo, host } from "./host.ts";
-import { lockFile, openSystemFile, processExists } from "./libc.ts";
+import { lockFile, processExists } from "./libc.ts";
+import { openSystemFile } from "./system_file.ts";
 import { baseName, joinPath, parentPath } from "./paths.ts";
 
 const NO_FLOCK = ["ENOLCK", "ENOSYS", "EOPNOTSUPP", "ENOTSUP", "EINVAL"];

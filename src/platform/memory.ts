@@ -1,6 +1,6 @@
 /** How much memory this process can still have, as far as the system tells. */
 import { host } from "./host.ts";
-import { readSystemFile } from "./libc.ts";
+import { readSystemFile } from "./system_file.ts";
 
 /**
  * Bytes that can be allocated before the kernel kills somebody: free and reclaimable memory with free swap, or

@@ -1,6 +1,6 @@
 /** Which kind of file system a file lies on, as far as Linux tells. */
 import type { FileInfo } from "./host.ts";
-import { readSystemFile } from "./libc.ts";
+import { readSystemFile } from "./system_file.ts";
 
 /** File systems that forget everything when the machine restarts. */
 const VOLATILE = ["tmpfs", "ramfs"];
@@ -8,6 +8,18 @@ const VOLATILE = ["tmpfs", "ramfs"];
 /** Type of the file system that a file lies on, as mount(8) calls it; `null` where it cannot be told. */
 export function findFileSystem({ dev }: FileInfo): string | null {
   return fileSystemOf(dev, readSystemFile("/proc/self/mountinfo"));
+}
+
+/** Whether a file is mounted by itself, as containers do it with secrets; `false` where that cannot be told. */
+export function isMountPoint(path: string): boolean {
+  return hasMountPoint(path, readSystemFile("/proc/self/mountinfo"));
+}
+
+/** @param mountinfo as for {@linkcode fileSystemOf}; the fifth word is the mount point, with `\\040` for a space. */
+export function hasMountPoint(path: string, mountinfo: string | null): boolean {
+  const unescaped = (word: string) =>
+    word.replaceAll(/\\([0-7]{3})/g, (_escape, octal: string) => String.fromCharCode(parseInt(octal, 8)));
+  return (mountinfo ?? "").split("\n").some((line) => unescaped(line.split(" ")[4] ?? "") === path);
 }
 
 /** Whether a file system of this type lives in memory. */

@@ -7,9 +7,10 @@
 import { type Bytes, utf8, wipe } from "../bytes.ts";
 import { errnoOf, Interrupted } from "../errors.ts";
 import { FfiLoadError, library } from "../ffi/ffi.ts";
-import { writeAll } from "./files.ts";
 import { type FileHandle, host, type SignalName } from "./host.ts";
-import { checked, libcPaths, openTerminal } from "./libc.ts";
+import { checked, libcPaths } from "./libc.ts";
+import { untilReady } from "./ready.ts";
+import { openTerminal } from "./system_file.ts";
 
 const termios = library(libcPaths, {
   tcgetattr: { parameters: ["i32", "buffer"], result: "i32" },
@@ -57,13 +58,26 @@ export async function askTerminal(question: Question): Promise<Bytes | null> {
   using handle = terminal.handle;
   using signals = watchSignals();
   using _mode = setMode(terminal.fd, question.echo);
-  writeAll(handle, utf8(question.text));
+  write(handle, question.text);
   try {
     return await readLine(handle, signals);
   } finally {
-    // What was typed ended with a newline that was not shown.
-    if (!question.echo) writeAll(handle, utf8("\n"));
+    if (!question.echo) endLine(handle);
   }
+}
+
+/** What was typed ended with a newline that was not shown. A terminal that has gone away needs none. */
+function endLine(handle: FileHandle): void {
+  try {
+    write(handle, "\n");
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+  }
+}
+
+/** Output that a person has stopped (Ctrl-S) is waited for. */
+function write(handle: FileHandle, text: string): void {
+  for (let rest = utf8(text); rest.length > 0;) rest = rest.subarray(untilReady(() => handle.write(rest)));
 }
 
 function findTerminal(): { readonly fd: number; readonly handle: FileHandle } | null {

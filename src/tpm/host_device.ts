@@ -2,7 +2,7 @@
  * Why a TPM's device cannot be used, and what would change that. The libraries answer "IO failure" to all of it, so
  * the system itself is asked: the device file, /sys, /proc and the account files. Linux only.
  */
-import { readSystemFile, systemFileInfo } from "../platform/libc.ts";
+import { readSystemFile, systemFileInfo } from "../platform/system_file.ts";
 import { tryDevice } from "../platform/device.ts";
 
 /** Why something is not available, and what would change that. */

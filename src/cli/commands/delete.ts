@@ -1,6 +1,7 @@
 /** `amesh delete`: destroys this machine's key and identity. */
 import type { Identity } from "../../formats/identity_file.ts";
 import { deleteIdentity } from "../../identity/delete.ts";
+import { forbidInspection } from "../../platform/libc.ts";
 import { ameshLayout } from "../../platform/paths.ts";
 import { print, printable, printJson, tell, warn } from "../output.ts";
 import { confirm } from "../terminal.ts";
@@ -14,11 +15,15 @@ export type DeleteFlags = {
 
 /** @throws {AmeshError} as `deleteIdentity`; `ERR_USAGE` without a terminal and `--yes`; `ERR_NOT_CONFIRMED`. */
 export async function deleteKey({ yes, json }: DeleteFlags): Promise<void> {
+  forbidInspection();
   const layout = await ameshLayout();
   const { identity, removed, otherKeys } = await deleteIdentity({
     layout,
     warn,
-    confirm: (shown) => yes ? Promise.resolve() : ask(shown),
+    confirm: async (shown) => {
+      if (!yes) await confirm(`${whatIsLost(shown)} Delete it?`);
+      else if (!json) tell(printable(whatIsLost(shown)));
+    },
   });
   const { deviceId, friendlyName, storageBackend } = identity.fields;
   if (json) {
@@ -39,13 +44,16 @@ export async function deleteKey({ yes, json }: DeleteFlags): Promise<void> {
     ...removed.map((path): [string, string] => ["Removed", path]),
   ]));
   if (otherKeys.length > 0) {
-    tell(printable(`Keys of other identities are still there: ${otherKeys.join(", ")}`));
+    tell(
+      printable(
+        `Keys of other identities are still there, and so is the passphrase file: ${otherKeys.join(", ")}`,
+      ),
+    );
   }
 }
 
-async function ask({ fields: { deviceId, friendlyName, storageBackend } }: Identity): Promise<void> {
-  await confirm(
-    `This destroys the private key of ${deviceId} ("${friendlyName}", ${storageBackend}) for ever: nothing can be ` +
-      "signed with it any more, and it cannot be rotated. What it has signed stays valid. Delete it?",
-  );
+/** What cannot be undone. */
+function whatIsLost({ fields: { deviceId, friendlyName, storageBackend } }: Identity): string {
+  return `The private key of ${deviceId} ("${friendlyName}", ${storageBackend}) is destroyed for ever: nothing can be signed ` +
+    "with it any more, and it cannot be rotated. What it has signed stays valid.";
 }

@@ -30,7 +30,7 @@ export async function doctor({ fix, deleteOrphans, json }: DoctorFlags): Promise
     });
   }
   const layout = await ameshLayout();
-  if (fix) forbidInspection();
+  forbidInspection();
   const onPlan = (plan: string) => tell(printable(`amesh: will ${plan}`));
   const repairs = fix ? await repair(layout, { deleteOrphans, onPlan, warn }) : { done: [], failed: [] };
   const audit = await auditDirectory(layout);
@@ -43,13 +43,19 @@ export async function doctor({ fix, deleteOrphans, json }: DoctorFlags): Promise
     backend: audit.identity?.fields.storageBackend ?? null,
     tiers: (await detectTiers()).map(({ name, availability }) => ({ backend: name, ...availability })),
     passphraseSources: passphraseSources(layout, audit),
-    notes: notes(layout),
+    notes: notes(layout, audit),
     repaired: repairs.done,
     notRepaired: repairs.failed,
-    problems: audit.problems.map(({ path, problem, remedy }) => ({ path, problem, remedy })),
+    problems: audit.problems.map(({ path, problem, remedy, fix }) => ({
+      path,
+      problem,
+      remedy,
+      plan: fix?.plan ?? null,
+    })),
   };
+  const codes = audit.problems.map(({ code }) => code === null ? 0 : EXIT_CODES[code]);
   // Before printing: a reader that goes away must not make it well.
-  host.setExitCode(Math.max(0, ...audit.problems.map(({ code }) => code === null ? 0 : EXIT_CODES[code])));
+  host.setExitCode(Math.max(repairs.failed.length > 0 ? EXIT_CODES.ERR_SYSTEM : 0, ...codes));
   if (json) await printJson(report);
   else await print(formatReport(report));
 }
@@ -63,9 +69,9 @@ function passphraseSources(layout: Layout, { identity }: Audit): string[] {
   }
 }
 
-function notes(layout: Layout): string[] {
+function notes(layout: Layout, { named }: Audit): string[] {
   const found: string[] = [];
-  const orphans = listOrphans(layout).length;
+  const orphans = named === null ? 0 : listOrphans(layout, named).length;
   if (orphans > 0) {
     found.push(
       `${layout.orphans} holds ${orphans === 1 ? "a key" : `${orphans} keys`} that nothing refers to; ` +
@@ -108,7 +114,7 @@ interface Report {
   readonly notes: readonly string[];
   readonly repaired: readonly string[];
   readonly notRepaired: readonly string[];
-  readonly problems: readonly { path: string; problem: string; remedy: string }[];
+  readonly problems: readonly { path: string; problem: string; remedy: string; plan: string | null }[];
 }
 
 function formatReport(report: Report): string {
@@ -130,9 +136,11 @@ function formatReport(report: Report): string {
     ...report.repaired.map((done) => `Repaired: ${done}`),
     ...report.notRepaired.map((failed) => `Not repaired: ${failed}`),
     report.problems.length === 0 ? "Files: no problem found" : "Files:",
-    ...report.problems.flatMap((
-      { path, problem, remedy },
-    ) => [`  ${path} ${problem}`, `    remedy: ${remedy}`]),
+    ...report.problems.flatMap(({ path, problem, remedy, plan }) => [
+      `  ${path} ${problem}`,
+      `    remedy: ${remedy}`,
+      ...plan === null ? [] : [`    --fix will ${plan}`],
+    ]),
   ];
   return lines.map((line) => `${printable(line)}\n`).join("");
 }

@@ -3,14 +3,9 @@ import type { Bytes } from "../../bytes.ts";
 import { AmeshError } from "../../errors.ts";
 import type { Argon2Params } from "../../formats/key_file.ts";
 import { type Change, changePassphrase, type NextPassphrase } from "../../identity/passphrase_change.ts";
-import {
-  MAX_PASSPHRASE_FILE_BYTES,
-  readOperatorPassphrase,
-  requireLength,
-  withoutFinalNewline,
-} from "../../passphrase/files.ts";
+import { readDescriptorPassphrase, readOperatorPassphrase } from "../../passphrase/files.ts";
 import { describeSource } from "../../passphrase/sources.ts";
-import { isStandardInput, readDescriptor } from "../../platform/input.ts";
+import { isStandardInput } from "../../platform/input.ts";
 import { forbidInspection } from "../../platform/libc.ts";
 import { ameshLayout } from "../../platform/paths.ts";
 import { print, printable, printJson, tell, warn } from "../output.ts";
@@ -95,8 +90,7 @@ function nextPassphrase(flags: PassphraseChangeFlags): NextPassphrase {
 async function readNew(file: string | undefined, fd: number | undefined): Promise<Bytes> {
   if (file !== undefined) return readOperatorPassphrase(file, `file ${file}`).bytes;
   if (fd === undefined) return await askNewPassphrase();
-  const name = `descriptor ${fd} (--new-passphrase-fd)`;
-  return requireLength(withoutFinalNewline(readDescriptor(fd, MAX_PASSPHRASE_FILE_BYTES)), name);
+  return readDescriptorPassphrase(fd, `descriptor ${fd} (--new-passphrase-fd)`);
 }
 
 function costOf(

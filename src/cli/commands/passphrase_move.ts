@@ -23,7 +23,7 @@ export async function passphraseMove({ removeOld, json }: PassphraseMoveFlags, f
   const { from, isRemoved } = await movePassphrase({ layout, target, removeOld, input: {}, warn });
   const isDefault = target === layout.passphrase;
   const info = findInput(target);
-  if (info !== null && isVolatile(findFileSystem(info))) {
+  if (info !== null && !isRemoved && isVolatile(findFileSystem(info))) {
     warn(`${target} is in memory and gone when the machine restarts: keep the passphrase elsewhere too`);
   }
   if (json) {

@@ -46,7 +46,7 @@ export async function passphraseStatus({ passphraseFd, json }: PassphraseStatusF
 function describeStrength(
   { strength: { bytes, isGenerated, bitsAtMost, isWeak } }: PassphraseStatus,
 ): string {
-  if (isGenerated) return "256 random bits, as amesh generates them";
+  if (isGenerated) return "in the form of the 256 random bits that amesh generates";
   const most = `${bytes === 1 ? "1 byte" : `${bytes} bytes`}, at most ${bitsAtMost} bits if chosen at random`;
   return isWeak ? `weak: ${most}; run: amesh passphrase change --generate` : most;
 }

@@ -1,18 +1,14 @@
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readdirSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { test } from "node:test";
 import { encodeHex, utf8 } from "../../../src/bytes.ts";
 import { errnoOf } from "../../../src/errors.ts";
 import { findInput } from "../../../src/platform/input.ts";
-import {
-  hasEnvironmentVariable,
-  lockFile,
-  openSystemFile,
-  processExists,
-  takeEnvironmentSecret,
-} from "../../../src/platform/libc.ts";
+import { hasEnvironmentVariable, lockFile, processExists, takeEnvironmentSecret } from "../../../src/platform/libc.ts";
+import { isTerminal, openDescriptor, openSystemFile } from "../../../src/platform/system_file.ts";
 import { evaluation, isDeno, projectUrl, runChild } from "../../support/child_process.ts";
+import * as descriptors from "../../support/descriptors.ts";
 import { setEnvironment } from "../../support/environment.ts";
 import { temporaryDirectory } from "../../support/temporary_directory.ts";
 
@@ -180,3 +176,48 @@ test("openSystemFile() throws what open(2) and read(2) say", () => {
   using directory = openSystemFile("/dev");
   assert.throws(() => directory.read(new Uint8Array(1)), (error) => errnoOf(error) === "EISDIR");
 });
+
+test("openDescriptor() reads what this process was given, and closing the handle leaves it open", () => {
+  using directory = temporaryDirectory();
+  writeFileSync(directory.file("f"), "1234567");
+  using descriptor = descriptors.openDescriptor(directory.file("f"));
+  const buffer = new Uint8Array(4);
+  const texts = ["1234", "567", ""].map((want) => {
+    const handle = openDescriptor(descriptor.fd);
+    const count = handle.read(buffer);
+    handle.close();
+    handle[Symbol.dispose]();
+    return [new TextDecoder().decode(buffer.subarray(0, count)), want];
+  });
+  for (const [got, want] of texts) assert.equal(got, want);
+  assert.equal(isTerminal(descriptor.fd), false);
+});
+
+test("openDescriptor() throws EBADF for a number that is not open", () => {
+  for (const fd of [-1, 4_000, 0x7fffffff]) {
+    assert.throws(() => openDescriptor(fd), (error) => errnoOf(error) === "EBADF", `${fd}`);
+    assert.equal(isTerminal(fd), false);
+  }
+});
+
+test(
+  `openDescriptor() keeps its hands off what the runtime has opened for itself${onLinux}`,
+  linuxOnly,
+  () => {
+    const targetOf = (fd: string) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`);
+      } catch {
+        return "";
+      }
+    };
+    const own = readdirSync("/proc/self/fd").filter((fd) => targetOf(fd).startsWith("anon_inode:"));
+    assert.ok(own.length > 0);
+    for (const fd of own) {
+      assert.throws(
+        () => openDescriptor(Number(fd)),
+        (error) => errnoOf(error) === "EBADF",
+      );
+    }
+  },
+);

@@ -1,0 +1,167 @@
+/**
+ * Files, descriptors and the terminal through libc: what lies below `/proc`, `/sys` and `/dev`, which Deno keeps from every
+ * program that has less than all permissions, and what this process was given open. Unix only.
+ */
+import { concatBytes } from "../bytes.ts";
+import { errnoOf } from "../errors.ts";
+import { FfiLoadError, library } from "../ffi/ffi.ts";
+import { type FileHandle, type FileInfo, host } from "./host.ts";
+import { checked, cString, libcPaths, O_CLOEXEC, O_RDWR, withoutLibc } from "./libc.ts";
+
+const libc = library(libcPaths, {
+  close: { parameters: ["i32"], result: "i32" },
+  // Called for F_GETFD, which takes no third argument.
+  fcntl: { parameters: ["i32", "i32"], result: "i32" },
+  isatty: { parameters: ["i32"], result: "i32" },
+  // Called without a mode, so the missing third argument of this variadic function is never read.
+  open: { parameters: ["buffer", "i32"], result: "i32" },
+  read: { parameters: ["i32", "buffer", "size"], result: "size" },
+  statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
+  write: { parameters: ["i32", "buffer", "size"], result: "size" },
+});
+
+/** fcntl(2) and open(2) (fcntl.h). */
+const F_GETFD = 1;
+const FD_CLOEXEC = 1;
+const O_NONBLOCK = { linux: 0x800, darwin: 0x4 } as const;
+
+/**
+ * Opens for reading what Deno keeps from every program that has less than all permissions: `/proc`, `/sys` and
+ * `/dev` (`/dev/fd/63` is what a shell's `<(…)` passes).
+ *
+ * @throws {Error} with `code`.
+ */
+export function openSystemFile(path: string): FileHandle {
+  const flags = host.os === "darwin" ? O_CLOEXEC.darwin : O_CLOEXEC.linux;
+  const fd = checked("open", () => libc.open(cString(path), flags));
+  return systemHandle(fd, () => void libc.close(fd));
+}
+
+/** Whether a descriptor is a terminal's. @throws {FfiLoadError} no libc. */
+export function isTerminal(fd: number): boolean {
+  return libc.isatty(fd) === 1;
+}
+
+/**
+ * A descriptor that this process was given; closing the handle leaves it open.
+ *
+ * @throws {Error} with `code`: `EBADF` when it is not open or is the runtime's own.
+ */
+export function openDescriptor(fd: number): FileHandle {
+  if (isOfRuntime(fd)) throw Object.assign(new Error("not open"), { code: "EBADF" });
+  return systemHandle(fd, () => {});
+}
+
+/**
+ * Whether the runtime opened a descriptor for itself. Deno's are closed on exec(2), which inherited ones never are; Bun
+ * marks all of them so when it starts, but its own (epoll, eventfd) have no file type.
+ */
+function isOfRuntime(fd: number): boolean {
+  const flags = checked("fcntl", () => libc.fcntl(fd, F_GETFD));
+  if (host.runtime === "deno") return (flags & FD_CLOEXEC) !== 0;
+  return host.os === "linux" && fileInfo(fd, "", AT_EMPTY_PATH)?.hasType !== true;
+}
+
+/** Opens the terminal of this process, which is no one's standard stream. @throws {Error} with `code`: there is none. */
+export function openTerminal(): { readonly fd: number; readonly handle: FileHandle } {
+  const flags = host.os === "darwin"
+    ? O_RDWR | O_CLOEXEC.darwin | O_NONBLOCK.darwin
+    : O_RDWR | O_CLOEXEC.linux | O_NONBLOCK.linux;
+  const fd = checked("open", () => libc.open(cString("/dev/tty"), flags));
+  return { fd, handle: systemHandle(fd, () => void libc.close(fd)) };
+}
+
+function systemHandle(fd: number, close: () => void): FileHandle {
+  return {
+    read: (buffer) => {
+      const length = BigInt(buffer.length);
+      return Number(checked("read", () => BigInt.asIntN(64, libc.read(fd, buffer, length))));
+    },
+    write: (bytes) => {
+      const length = BigInt(bytes.length);
+      return Number(checked("write", () => BigInt.asIntN(64, libc.write(fd, bytes, length))));
+    },
+    sync: () => {},
+    info: () => {
+      const { gid: _gid, isCharacterDevice: _isCharacterDevice, hasType: _hasType, ...info } =
+        fileInfo(fd, "", AT_EMPTY_PATH) ??
+          UNKNOWN_FILE;
+      return info;
+    },
+    close,
+    [Symbol.dispose]: close,
+  };
+}
+
+const AT_EMPTY_PATH = 0x1000;
+const AT_FDCWD = -100;
+const STATX_BASIC_STATS = 0x7ff;
+const KINDS: Readonly<Record<number, FileInfo["kind"]>> = {
+  0o04: "directory",
+  0o10: "file",
+  0o12: "symlink",
+};
+const UNKNOWN_FILE = {
+  kind: "other",
+  mode: null,
+  uid: null,
+  gid: 0,
+  isCharacterDevice: false,
+  hasType: false,
+  size: 0,
+  dev: 0,
+  ino: 0,
+} as const;
+
+/** What stat(2) tells besides {@linkcode FileInfo}. */
+export interface SystemFileInfo extends FileInfo {
+  readonly gid: number;
+  readonly isCharacterDevice: boolean;
+  /** Whether it has a file type; an anonymous inode of the kernel has none. */
+  readonly hasType: boolean;
+}
+
+/** stat(2) for what Deno keeps from programs. @returns `null` when it cannot be looked at. */
+export function systemFileInfo(path: string): SystemFileInfo | null {
+  return withoutLibc(() => fileInfo(AT_FDCWD, path, 0), () => null);
+}
+
+/** statx(2), whose structure is the same on every processor (linux/stat.h); `null` where there is none. */
+function fileInfo(fd: number, path: string, flags: number): SystemFileInfo | null {
+  if (host.os !== "linux") return null;
+  const buffer = new Uint8Array(256);
+  const statx = () => libc.statx(fd, cString(path), flags, STATX_BASIC_STATS, buffer) === 0;
+  if (!withoutLibc(statx, () => false)) return null;
+  const view = new DataView(buffer.buffer);
+  const [mode, major, minor] = [
+    view.getUint16(28, true),
+    view.getUint32(136, true),
+    view.getUint32(140, true),
+  ];
+  return {
+    kind: KINDS[mode >>> 12] ?? "other",
+    mode: mode & 0o7777,
+    uid: view.getUint32(20, true),
+    gid: view.getUint32(24, true),
+    isCharacterDevice: mode >>> 12 === 0o02,
+    hasType: mode >>> 12 !== 0,
+    size: Number(view.getBigUint64(40, true)),
+    // As makedev(3) puts the two together, for the numbers that Linux hands out.
+    dev: ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0,
+    ino: Number(view.getBigUint64(32, true)),
+  };
+}
+
+/** Text of a file below `/proc`, `/sys`, `/dev` or `/etc`; `null` when it cannot be read. */
+export function readSystemFile(path: string): string | null {
+  try {
+    using file = openSystemFile(path);
+    const pieces: Uint8Array[] = [];
+    const buffer = new Uint8Array(1 << 14);
+    for (let count; (count = file.read(buffer)) > 0;) pieces.push(buffer.slice(0, count));
+    return new TextDecoder().decode(concatBytes(...pieces));
+  } catch (error) {
+    if (error instanceof FfiLoadError || errnoOf(error) !== undefined) return null;
+    throw error;
+  }
+}
