@@ -175,7 +175,8 @@ function listOurs(layout: Layout): Ours[] {
 
 function auditFile({ path, kind, mode, stage }: Ours, info: FileInfo): Problem | null {
   const canFix = info.uid === host.euid() || host.euid() === 0;
-  if (TEMPORARY_NAME.test(baseName(path)) && info.kind === "file") {
+  const isOurs = info.kind === "file" && (info.uid === null || info.uid === host.euid());
+  if (TEMPORARY_NAME.test(baseName(path)) && isOurs) {
     const apply = () => Promise.resolve(removeFile(path) ? `removed ${path}` : null);
     const fix = { stage, plan: `remove ${path}`, apply };
     return { path, problem: "is left over from a command that was killed", remedy: FIX, code: null, fix };

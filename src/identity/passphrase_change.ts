@@ -16,7 +16,7 @@ import {
   findSources,
   type PassphraseSource,
 } from "../passphrase/sources.ts";
-import { findInfo, removeFile } from "../platform/files.ts";
+import { findInfo, PASSPHRASE_MODE, removeFile, requireSafe } from "../platform/files.ts";
 import { host } from "../platform/host.ts";
 import { findFileSystem, isMountPoint, isVolatile } from "../platform/mounts.ts";
 import type { Layout } from "../platform/paths.ts";
@@ -153,7 +153,9 @@ function legacyInTheWay({ passphrase }: Layout, source: PassphraseSource | undef
 
 /** @throws {AmeshError} `ERR_SYSTEM`: what is in the place of the new passphrase could not be finished, or is no file. */
 function requireFreeNext(path: string): void {
-  if (findInfo(nextPath(path)) === null) return;
+  const info = findInfo(nextPath(path));
+  if (info === null) return;
+  requireSafe(nextPath(path), info, PASSPHRASE_MODE);
   throw new AmeshError("ERR_SYSTEM", `cannot change the passphrase: "${nextPath(path)}" is in the way`, {
     hint: "run: amesh doctor",
   });

@@ -26,9 +26,11 @@ export interface Replaced extends Identity {
   readonly replacedBy: string;
 }
 
-/** Records what is about to be replaced, without a passphrase. @throws {AmeshError} `ERR_SYSTEM`. */
+/** Records what is about to be replaced, without a passphrase. @throws {AmeshError} `ERR_SYSTEM`, `ERR_UNSAFE_PERMISSIONS`. */
 export function recordReplacement(layout: Layout, replaced: Identity, replacedBy: string): void {
   const { passphrase: _secret, ...fields } = replaced.fields;
+  const info = findInfo(layout.replaced);
+  if (info !== null) requireSafe(layout.replaced, info, FILE_MODE);
   writeFileAtomic(layout.replaced, encodeIdentity({ ...fields, replacedBy }), FILE_MODE, "replace");
 }
 
