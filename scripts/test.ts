@@ -122,6 +122,17 @@ async function killSample(executables: Readonly<Record<string, string>>): Promis
   return { passed: Number(passed ?? 0), failed: Number(failed ?? 1), skipped, text };
 }
 
+/** A sample of what `deno task test:race` does for longer. */
+async function raceSample(executables: Readonly<Record<string, string>>): Promise<Result> {
+  const script = join(ROOT, "scripts", "test_race.ts");
+  const argv = [DENO, "run", "--allow-all", script, "--seconds=5", "--processes=16"];
+  const { success, text } = await runProgram(argv, {
+    env: { ...environment, ...executables },
+    timeLimit: TIME_LIMIT,
+  });
+  return success ? passed : failed(text);
+}
+
 /** The Deno executable by our own compiler, or where its base runtime cannot be had, by a stand-in. */
 async function compileDeno(output: string, bundleDirectory: string): Promise<Result> {
   const result = await compile("deno", output);
@@ -188,6 +199,7 @@ async function run(work: string): Promise<void> {
       () => denoTests(["tests/executable"], join(work, "executable.xml"), executables),
     );
     await part("commands that are killed (a sample)", () => killSample(executables));
+    await part("commands at the same time (a sample)", () => raceSample(executables));
   };
   await Promise.all([firstLane(), secondLane()]);
 }

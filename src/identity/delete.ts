@@ -6,10 +6,11 @@ import { afterCommit, AmeshError } from "../errors.ts";
 import type { Identity } from "../formats/identity_file.ts";
 import { loadTier } from "../keystore/select.ts";
 import { Passphrases } from "../passphrase/passphrases.ts";
+import { removeFile } from "../platform/files.ts";
 import { acquireLock } from "../platform/lock.ts";
 import type { Layout } from "../platform/paths.ts";
 import { listOtherKeys } from "./directory.ts";
-import { findDeleted, finishDeletion, removePassphrase } from "./records.ts";
+import { destroyKey, findDeleted, removePassphrase } from "./records.ts";
 import { findIdentity, noIdentity, retireIdentity } from "./store.ts";
 import { settle } from "./unfinished.ts";
 
@@ -56,9 +57,11 @@ export async function deleteIdentity({ layout, confirm, warn }: DeleteOptions): 
     retireIdentity(layout);
   }
   try {
-    await finishDeletion(context, shown);
+    await destroyKey(context, shown);
     const otherKeys = listOtherKeys(layout, shown.fields.deviceId);
-    return { identity: shown, removed: removePassphrase(layout, otherKeys), otherKeys };
+    const removed = removePassphrase(layout, otherKeys);
+    removeFile(layout.deleted);
+    return { identity: shown, removed, otherKeys };
   } catch (error) {
     throw afterCommit(error, "the identity is deleted, but not all that it had", "amesh delete");
   }

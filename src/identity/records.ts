@@ -11,8 +11,10 @@ import { nextPath } from "../passphrase/files.ts";
 import {
   checkDirectory,
   FILE_MODE,
+  findInfo,
   PASSPHRASE_MODE,
   removeFile,
+  requireSafe,
   writeFileAtomic,
 } from "../platform/files.ts";
 import type { Layout } from "../platform/paths.ts";
@@ -66,7 +68,7 @@ export async function finishReplacement(context: TierContext, replaced: Identity
  *
  * @throws {AmeshError} what the tier throws.
  */
-async function destroyKey(context: TierContext, { fields, publicKey }: Identity): Promise<void> {
+export async function destroyKey(context: TierContext, { fields, publicKey }: Identity): Promise<void> {
   const { layout: { keys }, passphrases } = context;
   try {
     await (await loadTier(fields.storageBackend)).delete(context, { fields, publicKey });
@@ -83,7 +85,8 @@ export async function findDeleted(layout: Layout): Promise<Identity | null> {
 }
 
 /**
- * Destroys the key of a deleted identity, then forgets the deletion.
+ * Destroys the key of a deleted identity, then forgets the deletion. Its passphrase file stays: by now it may be meant for
+ * another key.
  *
  * @throws {AmeshError} what the tier throws; the record stays.
  */

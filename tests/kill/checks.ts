@@ -73,7 +73,7 @@ export async function checkOutcome(
       ".amesh/.passphrase",
       ".amesh/.passphrase.next",
       "secrets/passphrase",
-      "secrets/passphrase.next",
+      "secrets/.passphrase.amesh-next",
     ];
     const isThere = files.map((name) => join(home, name)).filter(existsSync)
       .some((path) => readFileSync(path, "utf8") === `${passphraseAfter}\n`);

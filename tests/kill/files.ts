@@ -80,7 +80,7 @@ export function listKeys(home: string): string[] {
 }
 
 const TEMPORARY = /^\..+\.[0-9a-f]{16}\.tmp$/;
-const UNFINISHED = /^(\.identity\.(replaced|deleted)|\.?passphrase\.next)$/;
+const UNFINISHED = /^(\.identity\.(replaced|deleted)|\.passphrase\.(amesh-)?next)$/;
 
 /** Temporary files, as paths from HOME. */
 export function listTemporary(home: string, within: readonly string[]): string[] {

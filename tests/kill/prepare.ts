@@ -77,7 +77,7 @@ export const passphraseHalfChanged = (committed: boolean): Step => (place) => {
 export const namedPassphraseHalfChanged = (committed: boolean): Step => {
   const [current, next] = halfChanged(committed);
   const remove: Step = (place) => rmSync(inAmesh(place, ".passphrase"));
-  return steps(remove, secret("passphrase", current), secret("passphrase.next", next));
+  return steps(remove, secret("passphrase", current), secret(".passphrase.amesh-next", next));
 };
 
 const halfChanged = (committed: boolean) =>

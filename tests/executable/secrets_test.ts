@@ -1,0 +1,347 @@
+/**
+ * Secrets stay where they belong: whatever amesh writes, shows and starts is watched, and so is what the system shows of
+ * a process that holds a key. No passphrase leaves but into its own file; no scalar and no derived key leaves at all.
+ */
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import process from "node:process";
+import { test } from "node:test";
+import { open } from "../../src/crypto/aes_gcm.ts";
+import { stretchPassphrase } from "../../src/crypto/argon2id.ts";
+import { associatedData, parseKeyFile } from "../../src/formats/key_file.ts";
+import { NO_TPM } from "../support/environment.ts";
+import { absentTargets, type Target, targets } from "../support/executables.ts";
+import { copyFixture, type FixtureName } from "../support/fixture.ts";
+import { cannotTrace, type Run, run, Scratch } from "./harness.ts";
+
+const skip = cannotTrace();
+const FLOOR_PASSPHRASE = "the lowest cost";
+const LEGACY_PASSPHRASE = "Grüße, 世界 🔑";
+const NEW_PASSPHRASE = "what a person chose, 7Kq";
+/** What holds a passphrase: amesh's own file and the one that the tests name, with `.next` and temporary names. */
+const PASSPHRASE_FILE = /^\.{0,2}(passphrase|moved)(\.next|\.amesh-next)?(\.[0-9a-f]{16}\.tmp)?$/;
+
+/** One run of a command and what it starts from. */
+interface Case {
+  readonly name: string;
+  readonly fixture: FixtureName | null;
+  /** Takes the place of `.passphrase`: where the passphrase of the fixture comes from. */
+  readonly source?: "variable" | "file" | "descriptor";
+  readonly prepare?: (home: string) => void;
+  readonly args: readonly string[];
+  readonly passphrases: readonly string[];
+}
+
+const floor = { fixture: "floor", passphrases: [FLOOR_PASSPHRASE] } as const;
+const changed = { fixture: "floor", passphrases: [FLOOR_PASSPHRASE, NEW_PASSPHRASE] } as const;
+const init = ["init", "--name", "a", "--backend", "encrypted-file"];
+const change = ["passphrase", "change", "--new-passphrase-file", "new"];
+
+const CASES: readonly Case[] = [
+  { name: "init, variable", ...floor, fixture: null, source: "variable", args: init },
+  { name: "init, descriptor", ...floor, fixture: null, source: "descriptor", args: init },
+  { name: "init --force", ...floor, args: [...init, "--force"] },
+  { name: "sign", ...floor, args: ["sign", "document"] },
+  { name: "sign, variable", ...floor, source: "variable", args: ["sign", "--json", "document"] },
+  { name: "sign, file", ...floor, source: "file", args: ["sign", "--out", "signature", "document"] },
+  { name: "sign, descriptor", ...floor, source: "descriptor", args: ["sign", "document"] },
+  { name: "rotate, variable", ...floor, source: "variable", args: ["rotate", "--json"] },
+  { name: "passphrase status", ...floor, args: ["passphrase", "status", "--json"] },
+  { name: "passphrase change", ...changed, args: change },
+  { name: "passphrase change, file", ...changed, source: "file", args: change },
+  { name: "passphrase change, variable", ...changed, source: "variable", args: change },
+  { name: "passphrase move", ...floor, args: ["passphrase", "move", "--remove-old", "moved"] },
+  {
+    name: "sign with a passphrase in identity.json",
+    fixture: "amesh-0.7-floor",
+    passphrases: [LEGACY_PASSPHRASE],
+    args: ["sign", "document"],
+  },
+  {
+    name: "doctor --fix of a passphrase in identity.json and of an interrupted change",
+    fixture: "amesh-0.7-floor",
+    passphrases: [LEGACY_PASSPHRASE, NEW_PASSPHRASE],
+    prepare: (home) => {
+      writeFileSync(join(home, ".amesh", ".passphrase.next"), NEW_PASSPHRASE, { mode: 0o400 });
+      writeFileSync(join(home, ".amesh", ".passphrase"), LEGACY_PASSPHRASE, { mode: 0o400 });
+    },
+    args: ["doctor", "--fix"],
+  },
+  { name: "delete", ...floor, args: ["delete", "--yes"] },
+];
+
+/** Bytes that nobody may see, and what they are. */
+interface Secret {
+  readonly what: string;
+  readonly bytes: Buffer;
+}
+
+/** In every form that a program could write it in. */
+function formsOf({ bytes }: Secret): Buffer[] {
+  const hex = bytes.toString("hex");
+  const texts = [
+    hex,
+    hex.toUpperCase(),
+    bytes.toString("base64").replace(/=+$/, ""),
+    bytes.toString("base64url"),
+  ];
+  return [bytes, ...texts.map((text) => Buffer.from(text))];
+}
+
+/** The secrets that are found in some bytes. */
+function findIn(content: Uint8Array, secrets: readonly Secret[]): string[] {
+  const buffer = Buffer.from(content);
+  return secrets.filter((secret) => formsOf(secret).some((form) => buffer.includes(form)))
+    .map(({ what }) => what);
+}
+
+const passphraseSecret = (text: string): Secret => ({
+  what: `passphrase "${text}"`,
+  bytes: Buffer.from(text),
+});
+
+/** As tests/fixtures/generate.ts makes it. */
+function fixtureScalar(name: FixtureName): Secret {
+  const digest = createHash("sha256").update(`amesh fixture ${name} private key`).digest();
+  const bytes = Buffer.from(digest.map((byte) => byte === 0 || byte === 0x0a ? 1 : byte));
+  return { what: `scalar of ${name}`, bytes };
+}
+
+/** The scalar of a key file, and the key that it is encrypted with. @throws {Error} it does not open. */
+async function keySecrets(path: string, passphrase: string): Promise<Secret[]> {
+  const file = parseKeyFile(Uint8Array.from(readFileSync(path)), path);
+  const { salt, argon2Params: params } = file;
+  const input = { passphrase: new TextEncoder().encode(passphrase), salt, params };
+  const aesKey = await stretchPassphrase(input, false);
+  const scalar = open(aesKey, file.nonce, file.ciphertext, associatedData(file));
+  if (scalar === null) throw new Error(`${path} does not open`);
+  return [
+    { what: `scalar in ${basename(path)}`, bytes: Buffer.from(scalar) },
+    { what: `derived key of ${basename(path)}`, bytes: Buffer.from(aesKey) },
+  ];
+}
+
+function filesIn(directory: string): string[] {
+  return readdirSync(directory, { recursive: true, encoding: "utf8" }).map((name) => join(directory, name))
+    .filter((path) => statSync(path).isFile());
+}
+
+/** The passphrase or the passphrases that open the keys that are there. */
+async function allKeySecrets(home: string, passphrases: readonly string[]): Promise<Secret[]> {
+  const found: Secret[] = [];
+  for (const path of filesIn(home).filter((name) => name.endsWith(".key.json"))) {
+    for (const passphrase of passphrases) found.push(...await keySecrets(path, passphrase).catch(() => []));
+  }
+  return found;
+}
+
+const WRITING = "write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,sendmmsg";
+/** Would carry bytes past the watch. */
+const UNWATCHED = "sendfile,splice,tee,vmsplice,copy_file_range,io_uring_setup";
+const STARTING = "execve,execveat,fork,vfork,clone,clone3";
+
+/** A call that was made. */
+interface Call {
+  readonly name: string;
+  readonly text: string;
+  /** Path of the first descriptor; empty where there is none. */
+  readonly path: string;
+  /** All strings that it was given. */
+  readonly bytes: Buffer;
+}
+
+const fromHex = (text: string) => Buffer.from(text.replaceAll("\\x", ""), "hex");
+
+function parseCall(line: string): Call[] {
+  const [, name, rest = ""] = /^\d+ +(\w+)\((.*)$/.exec(line) ?? [];
+  if (name === undefined) return [];
+  const path = fromHex(/^\d+<((?:\\x[0-9a-f]{2})+)>/.exec(rest)?.[1] ?? "").toString();
+  const strings = [...rest.matchAll(/"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?/g)];
+  assert.equal(strings.some(([, , more]) => more !== undefined), false, `cut off: ${name}`);
+  return [{ name, text: rest, path, bytes: Buffer.concat(strings.map(([, text = ""]) => fromHex(text))) }];
+}
+
+interface WatchedRun extends Run {
+  readonly calls: readonly Call[];
+}
+
+/** Runs amesh with every write and every start of a process watched. @param descriptor file that is its descriptor 3. */
+function watch(
+  { argv, env: needed }: Target,
+  args: readonly string[],
+  { cwd, env, log, descriptor }: {
+    cwd: string;
+    env: Readonly<Record<string, string>>;
+    log: string;
+    descriptor: string | null;
+  },
+): WatchedRun {
+  const variables = Object.entries({ ...env, ...needed }).map(([name, value]) => `--env=${name}=${value}`);
+  const strace = [
+    ...["strace", "--follow-forks", "--decode-fds=path", "--strings-in-hex=all", "--string-limit=1000000"],
+    ...["--quiet=all", `--output=${log}`, `--trace=${WRITING},${UNWATCHED},${STARTING}`, ...variables],
+  ];
+  const shell = descriptor === null
+    ? []
+    : ["/bin/sh", "-c", 'exec 3< "$1"; shift; exec "$@"', "sh", descriptor];
+  const result = run(["/usr/bin/env", ...shell, ...strace, ...argv, ...args], {
+    cwd,
+    env: { PATH: "/usr/bin:/bin" },
+  });
+  return { ...result, calls: readFileSync(log, "utf8").split("\n").flatMap(parseCall) };
+}
+
+async function checkCase(target: Target, one: Case): Promise<void> {
+  using scratch = new Scratch();
+  const [home, temporary] = [scratch.directory(), scratch.directory()];
+  const file = (name: string) => join(home, name);
+  writeFileSync(file("document"), "a document\n");
+  writeFileSync(file("new"), `${NEW_PASSPHRASE}\n`);
+  const secrets = one.passphrases.map(passphraseSecret);
+  if (one.fixture !== null) {
+    const layout = copyFixture(one.fixture, file(".amesh"));
+    if (one.source !== undefined) rmSync(layout.passphrase);
+    secrets.push(fixtureScalar(one.fixture));
+  }
+  one.prepare?.(home);
+  secrets.push(...await allKeySecrets(home, one.passphrases));
+  const env: Record<string, string> = { HOME: home, TMPDIR: temporary, AMESH_TPM_TCTI: NO_TPM };
+  if (one.source === "variable") env["AUTH_MESH_PASSPHRASE"] = FLOOR_PASSPHRASE;
+  if (one.source === "file") {
+    writeFileSync(file("passphrase"), `${FLOOR_PASSPHRASE}\n`, { mode: 0o400 });
+    env["AMESH_PASSPHRASE_FILE"] = file("passphrase");
+  }
+  const isDescriptor = one.source === "descriptor";
+  if (isDescriptor) writeFileSync(file("given"), FLOOR_PASSPHRASE);
+  const { code, stdout, stderr, calls } = watch(
+    target,
+    [...one.args, ...isDescriptor ? ["--passphrase-fd", "3"] : []],
+    { cwd: home, env, log: join(scratch.path, "calls"), descriptor: isDescriptor ? file("given") : null },
+  );
+  assert.equal(code, 0, stderr);
+  secrets.push(...await allKeySecrets(home, one.passphrases));
+
+  assert.deepEqual(findIn(Buffer.from(stdout + stderr), secrets), [], "stdout or stderr");
+  const isPassphraseFile = (path: string) => PASSPHRASE_FILE.test(basename(path));
+  const isPassphrase = (what: string) => what.startsWith("passphrase");
+  for (const { name, text, path, bytes } of calls) {
+    const isThread = text.includes("CLONE_THREAD");
+    if (name.startsWith("clone") && isThread) continue;
+    assert.ok(!STARTING.split(",").includes(name) || name === "execve", `starts a process: ${name}(${text}`);
+    assert.ok(!UNWATCHED.split(",").includes(name), `${name}(${text}`);
+    const found = findIn(bytes, secrets).filter((what) => !(isPassphrase(what) && isPassphraseFile(path)));
+    assert.deepEqual(found, [], `${name} ${path}`);
+  }
+  assert.equal(calls.filter(({ name }) => name === "execve").length, 1, "starts another program");
+  assert.ok(calls.some(({ name }) => name === "write" || name === "writev"), "nothing was watched");
+  const ours = ["new", "given"].map(file);
+  for (const path of [...filesIn(home), ...filesIn(temporary)].filter((name) => !ours.includes(name))) {
+    const found = findIn(readFileSync(path), secrets);
+    assert.deepEqual(found.filter((what) => !(isPassphrase(what) && isPassphraseFile(path))), [], path);
+  }
+}
+
+/** Both executables; the source in place of one that is not there. */
+const tested = targets().filter(({ name }) =>
+  name !== "source" || absentTargets().some((absent) => absent.name === "deno")
+);
+
+for (const target of tested) {
+  for (const one of CASES) {
+    test(`${target.name}: no secret leaves ${one.name}`, { skip }, () => checkCase(target, one));
+  }
+}
+
+const isRoot = process.getuid?.() === 0;
+const noProcess = skip || (isRoot ? false : "only root can look at such a process");
+const CORE_SIGNALS = ["SIGQUIT", "SIGABRT", "SIGSEGV"] as const;
+
+/** Starts a program that may dump as much core as it likes, with stdin open. */
+function startDumpable(argv: readonly string[], cwd: string, env: Readonly<Record<string, string>>) {
+  return new Deno.Command("/bin/sh", {
+    args: ["-c", 'ulimit -c unlimited; exec "$@"', "sh", ...argv],
+    cwd,
+    env: { ...env },
+    clearEnv: true,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+}
+
+const coresIn = (cwd: string) => readdirSync(cwd).filter((name) => name.startsWith("core"));
+
+/** Waits until a process waits for its standard input: it is at a call on that, or on a duplicate of it. */
+async function untilReading(pid: number): Promise<void> {
+  const link = (fd: number) => readlinkSync(`/proc/${pid}/fd/${fd}`);
+  for (let tries = 0; tries < 400; tries++) {
+    const fd = /^\d+ (0x[0-9a-f]{1,3}) /.exec(readFileSync(`/proc/${pid}/syscall`, "latin1"))?.[1];
+    try {
+      if (fd !== undefined && link(Number(fd)) === link(0)) return;
+    } catch { /* that was no descriptor */ }
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  throw new Error("it does not read its standard input");
+}
+
+/** Why no core file can be expected here, whoever dies; `false` when it can. */
+async function noCores(): Promise<string | false> {
+  const pattern = readFileSync("/proc/sys/kernel/core_pattern", "utf8").trim();
+  using scratch = new Scratch();
+  const child = startDumpable(["/bin/cat"], scratch.path, {});
+  await untilReading(child.pid);
+  child.kill("SIGSEGV");
+  await child.stdin.close();
+  await child.output();
+  return coresIn(scratch.path).length > 0 ? false : `core files go elsewhere (core_pattern is ${pattern})`;
+}
+
+const noCore = noProcess || await noCores();
+
+for (const target of tested) {
+  test(
+    `${target.name}: a process that holds the key shows and dumps nothing of it`,
+    { skip: noCore },
+    async () => {
+      using scratch = new Scratch();
+      const layout = copyFixture("floor", join(scratch.path, ".amesh"));
+      rmSync(layout.passphrase);
+      const secrets = [passphraseSecret(FLOOR_PASSPHRASE), fixtureScalar("floor")];
+      const env = { HOME: scratch.path, AUTH_MESH_PASSPHRASE: FLOOR_PASSPHRASE, AMESH_TPM_TCTI: NO_TPM };
+      for (const signal of CORE_SIGNALS) {
+        const argv = [...target.argv, "sign", "-"];
+        const cwd = scratch.directory();
+        const child = startDumpable(argv, cwd, { ...env, ...target.env });
+        await untilReading(child.pid);
+        for (const name of ["environ", "cmdline"]) {
+          const content = readFileSync(`/proc/${child.pid}/${name}`);
+          assert.ok(content.length > 0, name);
+          assert.deepEqual(findIn(content, secrets), [], name);
+        }
+        const said = [child.stdout, child.stderr].map((stream) => new Response(stream).bytes());
+        child.kill(signal);
+        // V8 takes the first SIGSEGV for a fault of WebAssembly and goes on.
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        try {
+          child.kill(signal);
+        } catch { /* the first was enough */ }
+        const { success } = await child.status;
+        await child.stdin.close().catch(() => {});
+        assert.equal(success, false, signal);
+        assert.deepEqual(
+          findIn(Buffer.concat(await Promise.all(said)), secrets),
+          [],
+          `what it says at ${signal}`,
+        );
+        assert.deepEqual(coresIn(cwd), [], signal);
+      }
+    },
+  );
+}
+
+for (const { name, reason } of absentTargets()) {
+  test(`${name}: no secret leaves (${reason})`, { skip: reason }, () => {});
+}
