@@ -85,13 +85,15 @@ const FIX = "run: amesh doctor --fix";
  * Looks at everything; changes nothing and throws nothing that a file could cause.
  *
  * @param warn is told what a fix has to say while it is applied.
+ * @param isSourceGone the passphrase was in a variable, and this process has used it up: nothing is to be said of sources.
  */
 export async function auditDirectory(
   layout: Layout,
   warn: (message: string) => void = () => {},
+  isSourceGone = false,
 ): Promise<Audit> {
   for (let looks = 1;; looks++) {
-    const audit = await lookOver(layout, warn);
+    const audit = await lookOver(layout, warn, isSourceGone);
     // Another amesh has replaced the identity meanwhile: what was missing is not missing.
     if (looks === MAX_LOOKS || await isInForce(layout, audit.identity)) return audit;
   }
@@ -106,7 +108,11 @@ async function isInForce(layout: Layout, identity: Identity | null): Promise<boo
   }
 }
 
-async function lookOver(layout: Layout, warn: (message: string) => void): Promise<Audit> {
+async function lookOver(
+  layout: Layout,
+  warn: (message: string) => void,
+  isSourceGone: boolean,
+): Promise<Audit> {
   const problems = [...auditFiles(layout)];
   let identity: Identity | null = null;
   try {
@@ -120,6 +126,7 @@ async function lookOver(layout: Layout, warn: (message: string) => void): Promis
   using passphrases = new Passphrases(layout, undefined, warn);
   const context = { layout, passphrases };
   if (identity !== null) problems.push(...await auditUse(context, identity));
+  if (identity !== null && !isSourceGone) problems.push(...auditSources(layout, identity));
   // Where identity.json is there and cannot be read, it may name any key.
   if (!isKnown) return { identity, named: null, problems };
   try {
@@ -212,33 +219,41 @@ function setMode(path: string, mode: number): string | null {
 }
 
 /** What would keep the key from being opened, as far as that shows without unlocking it. */
-async function auditUse({ layout, passphrases }: TierContext, identity: Identity): Promise<Problem[]> {
-  const problems: Problem[] = [];
+async function auditUse(context: TierContext, identity: Identity): Promise<Problem[]> {
   const { storageBackend, deviceId } = identity.fields;
   try {
-    await (await loadTier(storageBackend)).inspect({ layout, passphrases }, identity);
+    await (await loadTier(storageBackend)).inspect(context, identity);
+    return [];
   } catch (error) {
-    problems.push(unreadable(joinPath(layout.keys, deviceId), error));
+    return [unreadable(joinPath(context.layout.keys, deviceId), error)];
   }
-  if (storageBackend !== "encrypted-file") return problems;
+}
+
+/** What would keep a passphrase from being read. */
+function auditSources(layout: Layout, { fields }: Identity): Problem[] {
+  if (fields.storageBackend !== "encrypted-file") return [];
   let sources: readonly PassphraseSource[];
   try {
-    sources = findSources(layout, Boolean(identity.fields.passphrase));
+    sources = findSources(layout, Boolean(fields.passphrase));
   } catch (error) {
-    return [...problems, unreadable(layout.identity, error)];
+    return [unreadable(layout.identity, error)];
   }
-  const add = (path: string, problem: string, remedy: string) =>
-    problems.push({ path, problem, remedy, code: "ERR_UNLOCK_FAILED", fix: null });
+  const problem = (path: string, problem: string, remedy: string): Problem => ({
+    path,
+    problem,
+    remedy,
+    code: "ERR_UNLOCK_FAILED",
+    fix: null,
+  });
   if (sources.length === 0) {
     const remedy = "see README, Passphrase; without the passphrase the key cannot be opened";
-    add(layout.identity, "has no passphrase: no source is set", remedy);
+    return [problem(layout.identity, "has no passphrase: no source is set", remedy)];
   }
-  for (const source of sources) {
-    const problem = findSourceProblem(source);
-    if (problem === null) continue;
-    add(describeSource(source), problem, "restore the passphrase there, or name another source");
-  }
-  return problems;
+  return sources.flatMap((source) => {
+    const found = findSourceProblem(source);
+    const remedy = "restore the passphrase there, or name another source";
+    return found === null ? [] : [problem(describeSource(source), found, remedy)];
+  });
 }
 
 /** What is unfinished, and keys that nothing names: only where it is known which is named. @throws {AmeshError} */

@@ -14,6 +14,7 @@ import {
   describeSource,
   type FileSource,
   findSources,
+  hasNext,
   type PassphraseSource,
 } from "../passphrase/sources.ts";
 import { findInfo, PASSPHRASE_MODE, removeFile, requireSafe } from "../platform/files.ts";
@@ -99,7 +100,7 @@ function findHome(context: TierContext, identity: Identity, { kind }: NextPassph
     : null;
   if (home === null) {
     if (kind === "given" || current === undefined) return null;
-    throw noHome(source ?? current);
+    throw noHome(current);
   }
   requireFreeNext(home);
   requireNoOtherKeys(layout, identity);
@@ -151,10 +152,11 @@ function legacyInTheWay({ passphrase }: Layout, source: PassphraseSource | undef
     });
 }
 
-/** @throws {AmeshError} `ERR_SYSTEM`: what is in the place of the new passphrase could not be finished, or is no file. */
+/** @throws {AmeshError} `ERR_UNSAFE_PERMISSIONS`, `ERR_SYSTEM`: what is in the place of the new passphrase is not ours. */
 function requireFreeNext(path: string): void {
   const info = findInfo(nextPath(path));
-  if (info === null) return;
+  // One that could not be finished is of a key that will not open either.
+  if (info === null || hasNext(path)) return;
   requireSafe(nextPath(path), info, PASSPHRASE_MODE);
   throw new AmeshError("ERR_SYSTEM", `cannot change the passphrase: "${nextPath(path)}" is in the way`, {
     hint: "run: amesh doctor",

@@ -195,7 +195,8 @@ function load(path: string): EncryptedKey {
   const bytes = readPrivateFile(path, MAX_KEY_FILE_BYTES);
   if (bytes === null) {
     throw new AmeshError("ERR_CORRUPT", `cannot open the key: "${path}" is missing`, {
-      hint: "restore it from a backup of the amesh directory; without it this identity cannot sign",
+      hint:
+        "see: amesh doctor, or restore it from a backup of the amesh directory; without it this identity cannot sign",
     });
   }
   return parseKeyFile(bytes, path);

@@ -135,7 +135,7 @@ function loadKeyFile(path: string, publicKey: Bytes): Tss2Key {
   if (bytes === null) {
     throw unusable(
       `"${path}" is missing`,
-      "restore it from a backup of the amesh directory; without it this identity cannot sign",
+      "see: amesh doctor, or restore it from a backup of the amesh directory; without it this identity cannot sign",
     );
   }
   const key = parseTss2Key(bytes, path);

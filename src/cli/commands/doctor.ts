@@ -4,9 +4,9 @@ import { type Audit, auditDirectory } from "../../identity/audit.ts";
 import { listOrphans } from "../../identity/orphans.ts";
 import { repair } from "../../identity/repair.ts";
 import { detectTiers } from "../../keystore/select.ts";
-import { describeSource, findSources } from "../../passphrase/sources.ts";
+import { describeSource, findSources, PASSPHRASE_VARIABLE } from "../../passphrase/sources.ts";
 import { host } from "../../platform/host.ts";
-import { forbidInspection } from "../../platform/libc.ts";
+import { forbidInspection, hasEnvironmentVariable } from "../../platform/libc.ts";
 import { ameshLayout, type Layout } from "../../platform/paths.ts";
 import { VERSION } from "../../version.ts";
 import { print, printable, printJson, tell, warn } from "../output.ts";
@@ -31,9 +31,12 @@ export async function doctor({ fix, deleteOrphans, json }: DoctorFlags): Promise
   }
   const layout = await ameshLayout();
   forbidInspection();
+  const hadVariable = hasEnvironmentVariable(PASSPHRASE_VARIABLE);
   const onPlan = (plan: string) => tell(printable(`amesh: will ${plan}`));
   const repairs = fix ? await repair(layout, { deleteOrphans, onPlan, warn }) : { done: [], failed: [] };
-  const audit = await auditDirectory(layout);
+  // What opened the key while repairing has been taken out of the environment.
+  const isUsedUp = hadVariable && !hasEnvironmentVariable(PASSPHRASE_VARIABLE);
+  const audit = await auditDirectory(layout, warn, isUsedUp);
   const report = {
     version: VERSION,
     system: `${host.os} ${host.arch}`,
@@ -42,7 +45,7 @@ export async function doctor({ fix, deleteOrphans, json }: DoctorFlags): Promise
     identity: audit.identity?.fields.deviceId ?? null,
     backend: audit.identity?.fields.storageBackend ?? null,
     tiers: (await detectTiers()).map(({ name, availability }) => ({ backend: name, ...availability })),
-    passphraseSources: passphraseSources(layout, audit),
+    passphraseSources: isUsedUp ? [PASSPHRASE_VARIABLE] : passphraseSources(layout, audit),
     notes: notes(layout, audit),
     repaired: repairs.done,
     notRepaired: repairs.failed,
