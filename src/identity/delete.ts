@@ -2,7 +2,7 @@
  * Deleting the identity. Renaming identity.json away is the commit point; then the key is destroyed, then the passphrase
  * file, which nothing needs any more, and last the record. A killed `delete` is finished by the next changing command.
  */
-import { afterCommit, AmeshError } from "../errors.ts";
+import { afterCommit } from "../errors.ts";
 import type { Identity } from "../formats/identity_file.ts";
 import { loadTier } from "../keystore/select.ts";
 import { Passphrases } from "../passphrase/passphrases.ts";
@@ -11,7 +11,7 @@ import { acquireLock } from "../platform/lock.ts";
 import type { Layout } from "../platform/paths.ts";
 import { listOtherKeys } from "./directory.ts";
 import { destroyKey, findDeleted, removePassphrase } from "./records.ts";
-import { findIdentity, noIdentity, retireIdentity } from "./store.ts";
+import { findIdentity, noIdentity, replacedMeanwhile, retireIdentity } from "./store.ts";
 import { settle } from "./unfinished.ts";
 
 /** What `delete` asks for. */
@@ -47,9 +47,7 @@ export async function deleteIdentity({ layout, confirm, warn }: DeleteOptions): 
   const context = { layout, passphrases };
   const identity = await findIdentity(layout);
   if ((identity ?? await findDeleted(layout))?.fields.deviceId !== shown.fields.deviceId) {
-    throw new AmeshError("ERR_BUSY", "the identity was replaced meanwhile: nothing was deleted", {
-      hint: "look at it with: amesh status",
-    });
+    throw replacedMeanwhile();
   }
   if (identity !== null) {
     await settle(context, identity, "keep passphrases");

@@ -19,7 +19,7 @@ import { acquireLock } from "../platform/lock.ts";
 import type { Layout } from "../platform/paths.ts";
 import { commitIdentity } from "./commit.ts";
 import { isValidStatement, signContinuity, statementPath } from "./continuity.ts";
-import { loadIdentity } from "./store.ts";
+import { loadIdentity, replacedMeanwhile } from "./store.ts";
 import { settle } from "./unfinished.ts";
 
 /** What `rotate` asks for. */
@@ -86,12 +86,6 @@ function passphrasesOf({ fields }: Identity, { layout, warn, input }: RotateOpti
   const { ask: _nobody, ...unasked } = input;
   const isAsked = fields.storageBackend === "encrypted-file";
   return new Passphrases(layout, fields.passphrase, warn, isAsked ? input : unasked);
-}
-
-function replacedMeanwhile(): AmeshError {
-  return new AmeshError("ERR_BUSY", "the identity was replaced meanwhile: nothing was changed", {
-    hint: "look at it with: amesh status",
-  });
 }
 
 /** Signed by both keys, one after the other: a TPM has room for one connection. When it fails the new key is gone. */

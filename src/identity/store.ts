@@ -63,6 +63,13 @@ export function noIdentity({ directory }: Layout): AmeshError {
   });
 }
 
+/** `ERR_BUSY`: between asking and taking the lock another amesh has put another identity in force. */
+export function replacedMeanwhile(): AmeshError {
+  return new AmeshError("ERR_BUSY", "the identity was replaced meanwhile: nothing was changed", {
+    hint: "look at it with: amesh status",
+  });
+}
+
 /** The identity in a file of that form: identity.json, or the record of a change. As {@linkcode findIdentity}. */
 export async function readIdentity(path: string): Promise<Identity | null> {
   const bytes = readPrivateFile(path, MAX_IDENTITY_BYTES);
