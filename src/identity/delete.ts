@@ -1,6 +1,7 @@
 /**
  * Deleting the identity. Renaming identity.json away is the commit point; then the key is destroyed, then the passphrase
- * file, which nothing needs any more, and last the record. A killed `delete` is finished by the next changing command.
+ * file, which nothing needs any more, and last the record. A killed `delete` is finished by the next changing command, all but
+ * for the passphrase file, which only `delete` itself removes: by then it may be meant for another key.
  */
 import { afterCommit } from "../errors.ts";
 import type { Identity } from "../formats/identity_file.ts";
