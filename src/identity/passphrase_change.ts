@@ -104,8 +104,9 @@ function findHome(context: TierContext, identity: Identity, { kind }: NextPassph
   }
   requireFreeNext(home);
   requireNoOtherKeys(layout, identity);
-  const info = findInfo(home);
-  if (info === null || !isVolatile(findFileSystem(info))) return home;
+  const [info, keys] = [findInfo(home), findInfo(layout.keys)];
+  // Where the key is in memory too, both go together.
+  if (info === null || info.dev === keys?.dev || !isVolatile(findFileSystem(info))) return home;
   if (kind === "generate") throw noHome(source ?? current ?? { kind: "terminal" });
   passphrases.warn(
     `${home} is in memory and gone when the machine restarts: keep the new passphrase elsewhere too`,
