@@ -32,6 +32,7 @@ for (const name of ["secure-enclave", "keychain"] satisfies TierName[]) {
       ["generate", () => tier.generate(context)],
       ["open", () => tier.open(context, identity, false)],
       ["inspect", () => tier.inspect(context, identity)],
+      ["checkDelete", () => tier.checkDelete(context, identity)],
       ["delete", () => tier.delete(context, identity)],
     ];
     for (const [operation, run] of operations) {

@@ -3,7 +3,12 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { type Bytes, encodeBase64, utf8 } from "../../src/bytes.ts";
 import { expandPoint, generateKeyPair } from "../../src/crypto/p256.ts";
-import { type Identity, newIdentityFields } from "../../src/formats/identity_file.ts";
+import {
+  type Identity,
+  newIdentityFields,
+  TIER_NAMES,
+  type TierName,
+} from "../../src/formats/identity_file.ts";
 import type { Signer, Tier, TierContext } from "../../src/keystore/keystore.ts";
 import { ameshError } from "../support/errors.ts";
 
@@ -27,13 +32,13 @@ const HALF_ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc6
 const ONE_MIB = 1 << 20;
 
 /** A key of the tier and the identity that names it. */
-interface Made {
+export interface Made {
   readonly identity: Identity;
   readonly surroundings: Surroundings;
 }
 
-/** The message in pieces; the buffer is used again for every piece, which the contract of messages allows. */
-async function* pieces(message: Uint8Array, size = 64 * 1024): AsyncGenerator<Uint8Array> {
+/** One message, as a signer takes it; the buffer is used again for every piece, which the contract of messages allows. */
+export async function* pieces(message: Uint8Array, size = 64 * 1024): AsyncGenerator<Uint8Array> {
   const buffer = new Uint8Array(size);
   for (let at = 0; at < message.length; at += size) {
     const piece = message.subarray(at, at + size);
@@ -43,7 +48,7 @@ async function* pieces(message: Uint8Array, size = 64 * 1024): AsyncGenerator<Ui
 }
 
 /** Whether WebCrypto, which knows nothing of amesh, accepts a signature; it must have the one form that is promised. */
-async function accepts(publicKey: Bytes, signature: Bytes, message: Bytes): Promise<boolean> {
+export async function accepts(publicKey: Bytes, signature: Bytes, message: Bytes): Promise<boolean> {
   assert.equal(signature.length, 64);
   assert.ok(BigInt(`0x${signature.subarray(32).toHex()}`) <= HALF_ORDER, "s is low");
   const algorithm = { name: "ECDSA", namedCurve: "P-256" };
@@ -63,7 +68,7 @@ async function identityOf(
 }
 
 /** Makes a key as `init` does: proven, its secrets persisted, its identity known. */
-async function make(tier: Tier, surroundings: Surroundings): Promise<Made> {
+export async function make(tier: Tier, surroundings: Surroundings): Promise<Made> {
   const key = await tier.generate(surroundings.context());
   using signer = key.signer;
   key.persistSecrets();
@@ -130,6 +135,38 @@ export function keystoreContract(
     await missing(tier, surroundings, identity);
   });
 
+  it("generate() in the place of another key makes one of its own and leaves that one as it is", async () => {
+    using surroundings = makeSurroundings();
+    const old = await make(tier, surroundings);
+    const before = [...surroundings.stored()];
+    const key = await tier.generate(surroundings.context(), old.identity);
+    {
+      using signer = key.signer;
+      assert.notDeepEqual(signer.publicKey, old.identity.publicKey);
+      await signs(signer, utf8("proof"));
+    }
+    using signer = await tier.open(surroundings.context(), old.identity, false);
+    await signs(signer, utf8("of the old key"));
+    await key.discard();
+    assert.deepEqual([...surroundings.stored()], before);
+  });
+
+  it("generate() in the place of a key that is lost, of another tier's and of none makes one", async () => {
+    using surroundings = makeSurroundings();
+    const lost = await make(tier, surroundings);
+    await tier.delete(surroundings.context(), lost.identity);
+    const name = TIER_NAMES.find((name) => name !== tier.name) as TierName;
+    const elsewhere = { ...lost.identity, fields: { ...lost.identity.fields, storageBackend: name } };
+    for (const replaces of [lost.identity, elsewhere, null]) {
+      const key = await tier.generate(surroundings.context(), replaces);
+      {
+        using signer = key.signer;
+        await signs(signer, utf8("proof"));
+      }
+      await key.discard();
+    }
+  });
+
   it("open() gives a signer that knows the public key", async () => {
     assert.deepEqual((await opened()).publicKey, (await made()).identity.publicKey);
   });
@@ -192,6 +229,16 @@ export function keystoreContract(
       publicKey,
       fields: { ...identity.fields, publicKey: encodeBase64(publicKey) },
     });
+  });
+
+  it("checkDelete() is content with a key that is there, one that is lost, and changes nothing", async () => {
+    using surroundings = makeSurroundings();
+    const { identity } = await make(tier, surroundings);
+    const stored = [...surroundings.stored()];
+    await tier.checkDelete(surroundings.context(), identity);
+    assert.deepEqual([...surroundings.stored()], stored);
+    await tier.delete(surroundings.context(), identity);
+    await tier.checkDelete(surroundings.context(), identity);
   });
 
   it("delete() removes this key and no other; again it is no error", async () => {

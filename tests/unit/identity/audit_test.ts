@@ -51,7 +51,7 @@ test("auditDirectory() finds nothing wrong where nothing is, and makes nothing",
   using directory = temporaryDirectory();
   using _environment = setEnvironment();
   const layout = layoutOf(directory.file("amesh"));
-  assert.deepEqual(await auditDirectory(layout), { identity: null, problems: [] });
+  assert.deepEqual(await auditDirectory(layout), { identity: null, named: [], problems: [] });
   assert.equal(existsSync(layout.directory), false);
 });
 

@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
 import { existsSync, lstatSync, readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
-import { hasLegacyPassphrase } from "../../../src/identity/legacy.ts";
+import { hasLegacyPassphrase, migrateUnderLock } from "../../../src/identity/legacy.ts";
 import { openIdentity } from "../../../src/identity/open.ts";
 import { loadIdentity } from "../../../src/identity/store.ts";
+import { type PassphraseInput, Passphrases } from "../../../src/passphrase/passphrases.ts";
 import { acquireLock } from "../../../src/platform/lock.ts";
 import type { Layout } from "../../../src/platform/paths.ts";
+import { openDescriptor } from "../../support/descriptors.ts";
 import { setEnvironment } from "../../support/environment.ts";
+import { ameshError } from "../../support/errors.ts";
 import { copyFixture, fixtureIdentity } from "../../support/fixture.ts";
 import { temporaryDirectory } from "../../support/temporary_directory.ts";
 
@@ -125,4 +128,64 @@ test("hasLegacyPassphrase() is false for what this version writes, and an empty 
   writeFileSync(layout.identity, JSON.stringify({ ...fixtureIdentity("floor"), passphrase: "" }));
   await openOnce(layout);
   assert.equal(await field(layout), undefined);
+});
+
+/** `migrateUnderLock()` of the identity that is there, and what it warned of. */
+async function migrate(layout: Layout, input: PassphraseInput = {}) {
+  const warnings: string[] = [];
+  using passphrases = new Passphrases(layout, undefined, (warning) => warnings.push(warning), input);
+  const migrated = await migrateUnderLock(await loadIdentity(layout), passphrases);
+  return { migrated, warnings, current: passphrases.current };
+}
+
+test("migrateUnderLock() moves the field while the caller holds the lock, and goes on with the file", async () => {
+  using directory = temporaryDirectory();
+  using _environment = setEnvironment();
+  const layout = oldInstall(directory.file("amesh"));
+  using _lock = acquireLock(layout.lock);
+  const { migrated, warnings, current } = await migrate(layout);
+  assert.equal(migrated.fields.passphrase, undefined);
+  assert.deepEqual(migrated, await loadIdentity(layout));
+  assert.deepEqual([fileOf(layout), current], [`${PASSPHRASE}\n`, {
+    kind: "default-file",
+    path: layout.passphrase,
+  }]);
+  assert.match(
+    warnings.join("\n"),
+    /^the passphrase in identity\.json was migrated: it now comes from file /,
+  );
+  const again = await migrate(layout);
+  assert.deepEqual([again.migrated, again.warnings], [migrated, []]);
+});
+
+test("migrateUnderLock() opens the key first: a wrong passphrase moves nothing", async () => {
+  using directory = temporaryDirectory();
+  using _environment = setEnvironment();
+  const layout = oldInstall(directory.file("amesh"));
+  writeFileSync(
+    layout.identity,
+    JSON.stringify({ ...fixtureIdentity("amesh-0.7-floor"), passphrase: "wrong" }),
+  );
+  await assert.rejects(migrate(layout), ameshError("ERR_UNLOCK_FAILED"));
+  assert.deepEqual([await field(layout), fileOf(layout)], ["wrong", null]);
+});
+
+test("migrateUnderLock() beside a file of another passphrase gives back the identity with its field", async () => {
+  using directory = temporaryDirectory();
+  using _environment = setEnvironment();
+  const layout = oldInstall(directory.file("amesh"));
+  writeFileSync(layout.passphrase, "of something else\n", { mode: 0o400 });
+  const { migrated, warnings } = await migrate(layout);
+  assert.deepEqual([migrated.fields.passphrase, fileOf(layout)], [PASSPHRASE, "of something else\n"]);
+  assert.match(warnings.join("\n"), /both were left alone$/);
+});
+
+test("migrateUnderLock() with a passphrase for this command only leaves the field, which later ones need", async () => {
+  using directory = temporaryDirectory();
+  using _environment = setEnvironment();
+  const layout = oldInstall(directory.file("amesh"));
+  writeFileSync(directory.file("passed"), PASSPHRASE);
+  using descriptor = openDescriptor(directory.file("passed"));
+  const { migrated, warnings } = await migrate(layout, { descriptor: descriptor.fd });
+  assert.deepEqual([migrated.fields.passphrase, fileOf(layout), warnings], [PASSPHRASE, null, []]);
 });

@@ -10,7 +10,14 @@ import {
   writeFileSync,
 } from "node:fs";
 import { test } from "node:test";
-import { findIdentity, loadIdentity, saveIdentity } from "../../../src/identity/store.ts";
+import { AmeshError } from "../../../src/errors.ts";
+import {
+  findIdentity,
+  loadIdentity,
+  retireIdentity,
+  saveIdentity,
+  withIdentity,
+} from "../../../src/identity/store.ts";
 import { layoutOf } from "../../../src/platform/paths.ts";
 import { setEnvironment } from "../../support/environment.ts";
 import { ameshError } from "../../support/errors.ts";
@@ -91,3 +98,90 @@ test("saveIdentity() writes 0600, refuses a name that is taken, or replaces it",
   assert.deepEqual((await loadIdentity(layout)).fields, renamed);
   assert.deepEqual(readdirSync(layout.directory), ["identity.json"]);
 });
+
+test("retireIdentity() renames identity.json to the record of its deletion, over an older one", async () => {
+  using directory = temporaryDirectory();
+  const layout = copyFixture("floor", directory.file("amesh"));
+  writeFileSync(layout.deleted, "older", { mode: 0o600 });
+  const text = readFileSync(layout.identity, "utf8");
+  retireIdentity(layout);
+  assert.equal(await findIdentity(layout), null);
+  assert.equal(readFileSync(layout.deleted, "utf8"), text);
+  assert.throws(
+    () => retireIdentity(layout),
+    ameshError("ERR_SYSTEM", /^cannot delete ".*identity\.json": no such file or directory$/),
+  );
+});
+
+/** Puts the identity of a fixture in the place of the one that is there. */
+const putInForce = (path: string, name: "floor" | "floor-other") =>
+  writeFileSync(path, JSON.stringify(fixtureIdentity(name)));
+
+test("withIdentity() uses the identity in force, once where nothing is in the way", async () => {
+  using directory = temporaryDirectory();
+  const layout = copyFixture("floor", directory.file("amesh"));
+  const used: string[] = [];
+  const given = await withIdentity(layout, ({ fields }) => Promise.resolve(used.push(fields.deviceId)));
+  assert.deepEqual([given, used], [1, [fixtureIdentity("floor")["deviceId"]]]);
+});
+
+test("withIdentity() that fails because the identity was replaced is done again with the new one", async () => {
+  using directory = temporaryDirectory();
+  const layout = copyFixture("floor", directory.file("amesh"));
+  const names = ["floor-other", "floor", "floor-other"] as const;
+  const used: string[] = [];
+  await withIdentity(layout, ({ fields }) => {
+    const next = names[used.push(fields.deviceId) - 1];
+    if (next === undefined) return Promise.resolve();
+    putInForce(layout.identity, next);
+    return Promise.reject(new AmeshError("ERR_CORRUPT", "its key is missing"));
+  });
+  assert.deepEqual(used, ["floor", ...names].map((name) => fixtureIdentity(name as "floor")["deviceId"]));
+});
+
+/** What ends it, and how often it was done until then. */
+const endings: [
+  name: string,
+  use: (identity: string, count: number) => unknown,
+  error: unknown,
+  count: number,
+][] = [
+  ["an error of the identity in force", () => new AmeshError("ERR_CORRUPT", "damaged"), /damaged/, 1],
+  [
+    "a mistake of the program",
+    (identity) => {
+      putInForce(identity, "floor-other");
+      return new TypeError("mistake");
+    },
+    TypeError,
+    1,
+  ],
+  [
+    "the end of the identity",
+    (identity) => {
+      rmSync(identity);
+      return new AmeshError("ERR_CORRUPT", "damaged");
+    },
+    ameshError("ERR_NO_IDENTITY"),
+    1,
+  ],
+  [
+    "one that is replaced for ever",
+    (identity, count) => {
+      putInForce(identity, count % 2 === 0 ? "floor" : "floor-other");
+      return new AmeshError("ERR_CORRUPT", "damaged");
+    },
+    /damaged/,
+    51,
+  ],
+];
+for (const [name, use, error, count] of endings) {
+  test(`withIdentity() ends with ${name}`, async () => {
+    using directory = temporaryDirectory();
+    const layout = copyFixture("floor", directory.file("amesh"));
+    let used = 0;
+    const run = () => withIdentity(layout, () => Promise.reject(use(layout.identity, ++used)));
+    await assert.rejects(run(), error as RegExp);
+    assert.equal(used, count);
+  });
+}

@@ -6,10 +6,12 @@ import {
   findInput,
   isStandardInput,
   openInput,
+  readDescriptor,
   readPieces,
   readSmallInput,
 } from "../../../src/platform/input.ts";
 import { evaluation, projectUrl, runChild } from "../../support/child_process.ts";
+import { openDescriptor } from "../../support/descriptors.ts";
 import { ameshError } from "../../support/errors.ts";
 import { temporaryDirectory } from "../../support/temporary_directory.ts";
 
@@ -154,4 +156,74 @@ test("findInput() follows links, gives null for what is not there, and says what
   ]);
   assert.equal(findInput(directory.file("dangling")), null);
   assert.throws(() => findInput(directory.file("f/x")), ameshError("ERR_SYSTEM", /not a directory/));
+});
+
+test("readDescriptor() gives all up to the maximum, refuses one byte more, and leaves the descriptor open", () => {
+  using directory = temporaryDirectory();
+  for (const length of [0, 1, 9, 10]) {
+    writeFileSync(directory.file("input"), counting(length));
+    using descriptor = openDescriptor(directory.file("input"));
+    assert.deepEqual(readDescriptor(descriptor.fd, 10), counting(length));
+    // At its end, and not closed.
+    assert.deepEqual(readDescriptor(descriptor.fd, 10), new Uint8Array(0));
+  }
+  writeFileSync(directory.file("input"), counting(11));
+  using descriptor = openDescriptor(directory.file("input"));
+  assert.throws(
+    () => readDescriptor(descriptor.fd, 10),
+    ameshError("ERR_CORRUPT", /descriptor \d+": it is larger than 10 bytes$/),
+  );
+});
+
+test("readDescriptor() refuses what is not open and a directory", () => {
+  using place = temporaryDirectory();
+  using directory = openDescriptor(place.path);
+  const numbers: [fd: number, message: RegExp][] = [
+    [4_000, /^cannot read descriptor 4000: not open$/],
+    [-1, /^cannot read descriptor -1: not open$/],
+    [directory.fd, /^cannot read descriptor \d+: is a directory$/],
+  ];
+  for (const [fd, message] of numbers) {
+    assert.throws(() => readDescriptor(fd, 10), ameshError("ERR_SYSTEM", message));
+  }
+});
+
+const readsDescriptor = `
+  import { readDescriptor } from ${JSON.stringify(projectUrl("src/platform/input.ts"))};
+  try {
+    console.log(new TextDecoder().decode(readDescriptor(Number(globalThis.process.env.FD_UNDER_TEST), 100)));
+  } catch (error) { console.log(error.code + ": " + error.message + "; " + error.hint); }`;
+const shellWords = (words: readonly string[]) =>
+  words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(" ");
+
+/** What a shell passes. */
+const passed: [name: string, script: (command: string) => string, want: string][] = [
+  ["a file", (command) => `exec 3< "$FILE"; FD_UNDER_TEST=3 ${command}`, "in a file"],
+  ["a here-document", (command) => `FD_UNDER_TEST=7 ${command} 7<<< 'here'`, "here\n"],
+  [
+    "a pipe of a slow writer",
+    (command) => `exec 9< <(sleep 0.3; printf slow); FD_UNDER_TEST=9 ${command}`,
+    "slow",
+  ],
+  ["standard input", (command) => `printf piped | FD_UNDER_TEST=0 ${command}`, "piped"],
+];
+for (const [name, script, want] of passed) {
+  test(`readDescriptor() reads ${name} to its end`, () => {
+    using directory = temporaryDirectory();
+    writeFileSync(directory.file("f"), "in a file");
+    const { stdout, stderr } = runChild(["bash", "-c", script(shellWords(evaluation(readsDescriptor)))], {
+      env: { FILE: directory.file("f") },
+    });
+    assert.equal(stdout, `${want}\n`, stderr);
+  });
+}
+
+test("readDescriptor() refuses a terminal, which would show what is typed", () => {
+  const command = shellWords(evaluation(readsDescriptor));
+  const { stdout, stderr } = runChild(["script", "-qec", `FD_UNDER_TEST=0 ${command}`, "/dev/null"]);
+  assert.match(
+    stdout,
+    /^ERR_SYSTEM: .*it is a terminal, which shows what is typed; leave it out to be asked without echo\r?\n$/,
+    stderr,
+  );
 });

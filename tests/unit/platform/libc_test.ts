@@ -5,7 +5,12 @@ import { test } from "node:test";
 import { encodeHex, utf8 } from "../../../src/bytes.ts";
 import { errnoOf } from "../../../src/errors.ts";
 import { findInput } from "../../../src/platform/input.ts";
-import { hasEnvironmentVariable, lockFile, processExists, takeEnvironmentSecret } from "../../../src/platform/libc.ts";
+import {
+  hasEnvironmentVariable,
+  lockFile,
+  processExists,
+  takeEnvironmentSecret,
+} from "../../../src/platform/libc.ts";
 import { isTerminal, openDescriptor, openSystemFile } from "../../../src/platform/system_file.ts";
 import { evaluation, isDeno, projectUrl, runChild } from "../../support/child_process.ts";
 import * as descriptors from "../../support/descriptors.ts";

@@ -1,0 +1,100 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { concatBytes, utf8 } from "../../../src/bytes.ts";
+import { refuseProtocols } from "../../../src/cli/protocol_guard.ts";
+import { ameshError } from "../../support/errors.ts";
+
+/** The message in pieces of these sizes, the rest in one; the buffer is used again, which the contract of messages allows. */
+async function* inPieces(message: Uint8Array, sizes: readonly number[]): AsyncGenerator<Uint8Array> {
+  const buffer = new Uint8Array(message.length);
+  for (let at = 0, i = 0; at < message.length; i++) {
+    const piece = message.subarray(at, at + (sizes[i] ?? message.length));
+    at += piece.length;
+    buffer.fill(0xee);
+    buffer.set(piece);
+    yield buffer.subarray(0, piece.length);
+  }
+}
+
+async function passOn(message: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  let all: Uint8Array = new Uint8Array(0);
+  for await (const piece of refuseProtocols(message)) all = concatBytes(all, piece);
+  return all;
+}
+
+const refused = ameshError("ERR_USAGE", /^cannot sign this message: it is a statement of amesh itself$/);
+const STATEMENT = concatBytes(utf8("amesh continuity v1\0"), new Uint8Array(300).fill(7));
+/** Of exactly so many bytes. */
+const statementOf = (length: number) => STATEMENT.subarray(0, length);
+
+for (const size of [1, 2, 3, 7, 19, 20, 21, 32, 63, 64, 65, 128, 320]) {
+  test(`refuseProtocols() refuses a statement in pieces of ${size} bytes before any of it is passed on`, async () => {
+    for (const length of [20, 63, 64, 65, 128, 320]) {
+      let passed = 0;
+      const guarded = refuseProtocols(inPieces(statementOf(length), Array(length).fill(size)));
+      await assert.rejects(async () => {
+        for await (const piece of guarded) passed += piece.length;
+      }, refused);
+      assert.equal(passed, 0);
+    }
+  });
+
+  test(`refuseProtocols() passes on another message in pieces of ${size} bytes as it stands`, async () => {
+    for (const length of [0, 1, 19, 20, 63, 64, 65, 128, 1000]) {
+      const message = Uint8Array.from({ length }, (_, i) => i * 7 + 1);
+      assert.deepEqual(await passOn(inPieces(message, Array(length).fill(size))), message);
+    }
+  });
+}
+
+test("refuseProtocols() decides alike for every division into pieces, empty ones too", async () => {
+  const message = fc.oneof(
+    fc.uint8Array({ maxLength: 200 }),
+    fc.uint8Array({ maxLength: 200 }).map((rest) => concatBytes(utf8("amesh continuity v1\0"), rest)),
+    fc.uint8Array({ maxLength: 200 }).map((rest) => concatBytes(utf8("amesh continuity v1"), rest)),
+  );
+  await fc.assert(
+    fc.asyncProperty(message, fc.array(fc.nat({ max: 70 }), { maxLength: 20 }), async (bytes, sizes) => {
+      const text = new TextDecoder("latin1").decode(bytes);
+      if (text.startsWith("amesh continuity v1\0")) {
+        await assert.rejects(passOn(inPieces(bytes, sizes)), refused);
+      } else if (!/^amesh [a-z0-9 -]+ v\d+\0/.test(text)) {
+        assert.deepEqual(await passOn(inPieces(bytes, sizes)), Uint8Array.from(bytes));
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("refuseProtocols() says how to sign it all the same", async () => {
+  await assert.rejects(passOn(inPieces(STATEMENT, [])), (error) => {
+    assert.match((error as { hint: string }).hint, /--allow-protocol-message$/);
+    return true;
+  });
+});
+
+test("refuseProtocols() passes on the error of a message that cannot be read", async () => {
+  const failing = async function* () {
+    yield utf8("first");
+    throw new Error("disk on fire");
+  };
+  await assert.rejects(passOn(failing()), /disk on fire/);
+});
+
+test("refuseProtocols() does not read on when nobody wants more", async () => {
+  let read = 0;
+  let closed = false;
+  const endless = async function* () {
+    try {
+      for (;;) {
+        read++;
+        yield new Uint8Array(100);
+      }
+    } finally {
+      closed = true;
+    }
+  };
+  for await (const _piece of refuseProtocols(endless())) break;
+  assert.deepEqual([read, closed], [1, true]);
+});
