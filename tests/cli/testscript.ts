@@ -89,14 +89,18 @@ function controlTpm(run: ScriptRun, verb: string, name: string): void {
   verbs[verb]!();
 }
 
+function exec(run: ScriptRun, [name = "", ...args]: readonly string[], mustFail: boolean): Promise<void> {
+  const program = name === "amesh" ? join(run.bin, name) : findProgram(name);
+  if (program === null) throw new Error(`no program ${name}`);
+  const env = { ...run.target.env, PATH: run.bin + delimiter + SEARCH_PATH };
+  return run.run([program, ...args], env, mustFail);
+}
+
 function commands(options: ScriptOptions): Readonly<Record<string, Command>> {
   return {
     amesh: (run, args, not) => run.run([...run.target.argv, ...args], run.target.env, not),
-    exec(run, [name = "", ...args], not) {
-      const program = name === "amesh" ? join(run.bin, name) : findProgram(name);
-      if (program === null) throw new Error(`no program ${name}`);
-      return run.run([program, ...args], { ...run.target.env, PATH: run.bin + delimiter + SEARCH_PATH }, not);
-    },
+    exec,
+    person: (run, args, not) => exec(run, ["python3", join(import.meta.dirname!, "person.py"), ...args], not),
     exitcode: (run, codes, not) =>
       check(codes.includes(`${run.last.code}`), not, `exit code, got ${run.last.code}`),
     async wait(run, codes, not) {

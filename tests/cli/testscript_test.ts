@@ -65,6 +65,14 @@ const passing: [name: string, script: string][] = [
     "[!unix] amesh 1\n[target:other] amesh 1\n[exec:no-such-program] amesh 1\n[unix] [exec:sh] amesh 0",
   ],
   ["comments", "# amesh 1\n\namesh 0 # 1"],
+  [
+    "a person at a terminal",
+    "[exec:python3] person sh -c 'stty -echo; echo ?; read x; echo got:$x; exit 3' : expect ? : unseen : type 'a\\n' : end 3\n" +
+    "[exec:python3] stdout '^got:a\\r$'\n[exec:python3] stdout '^echo: off$'\n" +
+    "[exec:python3] person sh -c 'cat; echo end' : type 'a\\n' : expect a : stays : type '\\x03' : end 130\n" +
+    "[exec:python3] ! stdout end\n[exec:python3] stdout '^echo: on$'\n" +
+    "[exec:python3] person sleep 60 : signal TERM : end 143",
+  ],
 ];
 for (const [name, script] of passing) test(`runScript() accepts ${name}`, () => run(script));
 
@@ -96,6 +104,10 @@ const failing: [name: string, script: string, message: RegExp][] = [
   ],
   ["a background program nobody waits for", "exec sleep 60 &", /not waited for/],
   ["an unclosed quote", "amesh 'a", /some\.txtar:1: quote is not closed/],
+  ["what a terminal never shows", "person sh -c 'echo a' : expect b", /ended with 0 before 'b'/],
+  ["another end at a terminal", "person sh -c 'exit 3' : end 4", /it ended with 3; the terminal shows/],
+  ["a terminal that shows what is typed", "person sleep 60 : unseen", /what is typed would be shown/],
+  ["an unknown step", "person sleep 60 : dance", /no such step: dance/],
 ];
 for (const [name, script, message] of failing) {
   test(`runScript() reports ${name}`, () => assert.rejects(async () => await run(script), { message }));
