@@ -58,9 +58,9 @@ function isGroup(word: string | undefined): boolean {
 
 function usageError(args: readonly string[], complaint: string): AmeshError {
   const words = args.slice(0, args.findIndex((arg) => arg.startsWith("-")) >>> 0);
+  const groups = isGroup(words[0]) ? 1 : 0;
   // The parser gives the path of a command that it knows in no other way.
-  const known = words.slice(0, isGroup(words[0]) ? 2 : 1);
-  const path = complaint.startsWith("unknown command") ? known.slice(0, -1) : known;
+  const path = words.slice(0, complaint.startsWith("unknown command") ? groups : groups + 1);
   return new AmeshError("ERR_USAGE", complaint.trim().split("\n")[0] ?? "", {
     hint: `run: ${["amesh", ...path, "--help"].join(" ")}`,
   });
