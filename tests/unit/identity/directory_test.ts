@@ -84,7 +84,15 @@ test("listLeftovers() finds the temporary files of one name and of no other", ()
   const mine = [temporaryName("secret"), temporaryName("secret")].map((name) =>
     writeAs(here.file(name), "", 0o400)
   );
-  for (const name of [temporaryName("secrets"), temporaryName("my.secret"), "secret", ".secret.tmp"]) {
+  for (
+    const name of [
+      temporaryName("secrets"),
+      temporaryName("sekret"),
+      temporaryName("my.secret"),
+      "secret",
+      ".secret.tmp",
+    ]
+  ) {
     writeAs(here.file(name), "", 0o400);
   }
   // Of a file whose own name has a point in it.

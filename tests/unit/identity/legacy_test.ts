@@ -135,7 +135,8 @@ async function migrate(layout: Layout, input: PassphraseInput = {}) {
   const warnings: string[] = [];
   using passphrases = new Passphrases(layout, undefined, (warning) => warnings.push(warning), input);
   const migrated = await migrateUnderLock(await loadIdentity(layout), passphrases);
-  return { migrated, warnings, current: passphrases.current };
+  const sources = [...passphrases.candidates()].map(({ source }) => source);
+  return { migrated, warnings, sources };
 }
 
 test("migrateUnderLock() moves the field while the caller holds the lock, and goes on with the file", async () => {
@@ -143,13 +144,13 @@ test("migrateUnderLock() moves the field while the caller holds the lock, and go
   using _environment = setEnvironment();
   const layout = oldInstall(directory.file("amesh"));
   using _lock = acquireLock(layout.lock);
-  const { migrated, warnings, current } = await migrate(layout);
+  const { migrated, warnings, sources } = await migrate(layout);
   assert.equal(migrated.fields.passphrase, undefined);
   assert.deepEqual(migrated, await loadIdentity(layout));
-  assert.deepEqual([fileOf(layout), current], [`${PASSPHRASE}\n`, {
+  assert.deepEqual([fileOf(layout), sources], [`${PASSPHRASE}\n`, [{
     kind: "default-file",
     path: layout.passphrase,
-  }]);
+  }]]);
   assert.match(
     warnings.join("\n"),
     /^the passphrase in identity\.json was migrated: it now comes from file /,

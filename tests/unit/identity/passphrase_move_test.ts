@@ -79,6 +79,32 @@ test("movePassphrase() goes on where a killed one stopped", async () => {
   assert.equal(textOf(target), GOOD);
 });
 
+/** The variable names the target; what is in the default file, and whether that one goes with `removeOld`. */
+const leftBehind: [name: string, content: string, goes: boolean][] = [
+  ["the same passphrase", GOOD, true],
+  ["another passphrase", "of something else\n", false],
+];
+for (const [name, content, goes] of leftBehind) {
+  test(`movePassphrase() to where it is ${goes ? "removes" : "leaves"} a default file with ${name} when it is to remove the old one`, async () => {
+    using here = ameshPlace("floor");
+    const own = writeAs(here.layout.passphrase, content, 0o400);
+    const target = writeAs(here.file("new"), GOOD, 0o400);
+    using _environment = setEnvironment({ AMESH_PASSPHRASE_FILE: target });
+    assert.deepEqual(await move(here, target), { from: null, isRemoved: false });
+    assert.equal(textOf(own), content);
+    const moved = await move(here, target, { removeOld: true });
+    assert.deepEqual(moved, { from: goes ? own : null, isRemoved: goes });
+    assert.deepEqual([textOf(own), textOf(target)], [goes ? null : content, GOOD]);
+  });
+}
+
+test("movePassphrase() when the variable names a file that has gone is content with the target of an earlier move", async () => {
+  using here = ameshPlace("floor");
+  const target = writeAs(here.file("new"), GOOD, 0o400);
+  using _environment = setEnvironment({ AMESH_PASSPHRASE_FILE: here.file("gone") });
+  assert.deepEqual(await move(here, target), { from: null, isRemoved: false });
+});
+
 test("movePassphrase() leaves a leftover alone that others could have touched", async () => {
   using here = ameshPlace("floor");
   const leftover = writeAs(here.file(temporaryName("new")), "", 0o644);

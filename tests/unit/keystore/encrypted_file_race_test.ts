@@ -1,6 +1,6 @@
-/** What a key file does that is replaced while it is being opened: another amesh changes its passphrase. */
+/** Key files that change under the hand: another amesh changes the passphrase, or a disk keeps something else. */
 import assert from "node:assert/strict";
-import { readFileSync, renameSync, rmSync } from "node:fs";
+import { readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { utf8 } from "../../../src/bytes.ts";
@@ -185,4 +185,32 @@ test("open() looks once more when the only file has just got another name, and e
   } finally {
     host.lstat = lstat;
   }
+});
+
+test("reseal() keeps the old key file when what was written does not open", async () => {
+  using here = ameshPlace("floor");
+  const before = readFileSync(keyPath(here), "utf8");
+  const { open } = host;
+  host.open = (path, how, mode) => {
+    const file = open(path, how, mode);
+    if (how !== "create") return file;
+    // One character of the ciphertext is another one; the file is well-formed all the same.
+    const damage = (text: string) =>
+      text.replace(/("ciphertext": ")(.)/, (_, name, first) => `${name}${first === "A" ? "B" : "A"}`);
+    return { ...file, write: (bytes) => file.write(utf8(damage(new TextDecoder().decode(bytes)))) };
+  };
+  try {
+    await assert.rejects(
+      encryptedFileTier.passphrase!.reseal(here.context(), FLOOR, {
+        passphrase: utf8("another"),
+        cost: {},
+        commit: (_source, form) => form.write(),
+      }),
+      ameshError("ERR_INTERNAL", /^cannot read back ".*": it does not open$/),
+    );
+  } finally {
+    host.open = open;
+  }
+  assert.equal(readFileSync(keyPath(here), "utf8"), before);
+  assert.deepEqual(readdirSync(here.layout.keys), [keyNameOf("floor")]);
 });

@@ -179,6 +179,7 @@ for (const [kind, run] of once) {
       assert.deepEqual(first.map(({ source, bytes }) => [source.kind, text(bytes)]), [[kind, "secret"]]);
       // Who was given it wipes it, which is not to reach the next.
       first.forEach(({ bytes }) => bytes.fill(0));
+      for (const { bytes } of passphrases.candidates()) bytes.fill(0);
       assert.deepEqual(collect(passphrases), [[kind, "secret"]]);
       assert.deepEqual([passphrases.current?.kind, text(passphrases.readCurrent().bytes)], [kind, "secret"]);
       const made = passphrases.forNewKey();
