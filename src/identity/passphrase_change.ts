@@ -1,7 +1,7 @@
 /**
- * Putting the key under another passphrase. Order: `FILE.next` gets the new passphrase, the key file is renamed into
- * place (the commit point), `FILE.next` becomes `FILE`. Whenever the machine stops, what is in `FILE` or in `FILE.next`
- * opens the key, and both are tried.
+ * Putting the key under another passphrase. Order: the next file (`nextPath`) gets the new passphrase, the key file is
+ * renamed into place (the commit point), the next file takes the place of the old one. Whenever the machine stops, what is
+ * in the one or the other opens the key, and both are tried.
  */
 import { type Bytes, equalBytes, wipe } from "../bytes.ts";
 import { afterCommit, AmeshError } from "../errors.ts";

@@ -1,5 +1,5 @@
 /**
- * A change of the passphrase that was interrupted: `FILE.next` holds the new passphrase of `FILE`, and the key is under
+ * A change of the passphrase that was interrupted: the next file (`nextPath`) holds the new passphrase, and the key is under
  * the one or the other. Whoever opens the key tells which.
  */
 import { AmeshError, systemError } from "../errors.ts";
