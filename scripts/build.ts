@@ -14,8 +14,8 @@ const DENO_SERIES = "2.9.";
 
 const ROOT = resolve(import.meta.dirname!, "..");
 const MAIN = "main.ts";
-/** Started by `new Worker(new URL("./argon2id_worker.ts", import.meta.url))`, on Deno only. */
-const WORKER = "src/crypto/argon2id_worker.ts";
+/** Started by `new Worker(new URL("./argon2id_worker.ts", import.meta.url))`, the first on Deno only. */
+const WORKERS = ["src/crypto/argon2id_worker.ts", "src/agent/agent_worker.ts"];
 const CHECKSUMS = "SHA256SUMS";
 
 /** A build that failed for a reason that the message explains in full. */
@@ -138,14 +138,14 @@ export async function bundleForDeno(directory: string, verbose = false): Promise
       "--chunk-naming=chunk-[hash].[ext]",
       `--outdir=${directory}`,
       MAIN,
-      WORKER,
+      ...WORKERS,
     ],
     "bundle the source",
     verbose,
   );
-  // The name that the source says stays valid: bundlers do not rewrite it.
-  const worker = join(directory, basename(WORKER));
-  await Deno.writeTextFile(worker, `import "./${basename(WORKER, ".ts")}.js";\n`);
+  // The names that the source says stay valid: bundlers do not rewrite them.
+  const workers = WORKERS.map((path) => join(directory, basename(path)));
+  for (const path of workers) await Deno.writeTextFile(path, `import "./${basename(path, ".ts")}.js";\n`);
   for await (const entry of Deno.readDir(directory)) await Deno.utime(join(directory, entry.name), 0, 0);
   const flags = [
     "--quiet",
@@ -154,7 +154,7 @@ export async function bundleForDeno(directory: string, verbose = false): Promise
     "--no-lock",
     // A code cache would be a file of a well-known name in the shared /tmp, which anybody could have put there.
     "--no-code-cache",
-    `--include=${worker}`,
+    ...workers.map((path) => `--include=${path}`),
   ];
   return { entry: join(directory, basename(MAIN, ".ts") + ".js"), flags };
 }
@@ -198,6 +198,8 @@ async function compileWithBun(build: Build, executable: string): Promise<void> {
       "--format=esm",
       // Starts faster; portable between platforms since Bun 1.4.
       "--bytecode",
+      // Beside each other, where `new URL("./NAME", import.meta.url)` finds a Worker from wherever it was bundled into.
+      "--entry-naming=[name].[ext]",
       // Without these an executable obeys files of the directory in which it is started.
       "--no-compile-autoload-dotenv",
       "--no-compile-autoload-bunfig",
@@ -206,6 +208,7 @@ async function compileWithBun(build: Build, executable: string): Promise<void> {
       `--target=${build.bunTarget}`,
       `--outfile=${executable}`,
       MAIN,
+      ...WORKERS,
     ],
     `compile ${build.name} with Bun`,
     build.verbose,

@@ -24,6 +24,11 @@ const ENVIRONMENT = [
   "AMESH_ALLOW_GROUP_READ",
   "AMESH_TPM_TCTI",
   "SUDO_USER",
+  "XDG_RUNTIME_DIR",
+  "SSH_AUTH_SOCK",
+  "SSH_ASKPASS",
+  "NOTIFY_SOCKET",
+  "SHELL",
 ];
 
 /** Where a system keeps its own libraries; /lib and /lib64 are links on some systems, and Deno compares text. */

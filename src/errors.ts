@@ -22,6 +22,7 @@ export const EXIT_CODES = {
   ERR_UNSAFE_PERMISSIONS: 8,
   ERR_CORRUPT: 9,
   ERR_BUSY: 10,
+  ERR_NO_AGENT: 12,
 } as const;
 
 /** What {@linkcode AmeshError} takes besides code and message. */
@@ -60,9 +61,15 @@ export class Interrupted extends Error {
 }
 
 const ERRNO_TEXT: Readonly<Record<string, string>> = {
+  E2BIG: "argument list too long",
   EACCES: "permission denied",
+  EADDRINUSE: "address in use",
+  EAGAIN: "not possible now",
   EBADF: "not open",
   EBUSY: "in use",
+  ECONNABORTED: "connection aborted",
+  ECONNREFUSED: "connection refused",
+  ECONNRESET: "connection reset",
   EDQUOT: "disk quota exceeded",
   EEXIST: "already exists",
   EFBIG: "file too large",
@@ -72,15 +79,23 @@ const ERRNO_TEXT: Readonly<Record<string, string>> = {
   ELOOP: "too many symbolic links",
   EMFILE: "too many open files",
   ENAMETOOLONG: "name too long",
+  ENFILE: "too many open files on this system",
+  ENOBUFS: "no buffer space",
   ENODEV: "no such device",
   ENOENT: "no such file or directory",
+  ENOEXEC: "not a program",
+  ENOMEM: "out of memory",
   ENOSPC: "no space left on device",
+  ENOTCONN: "not connected",
   ENOTDIR: "a part of the path is not a directory",
   ENOTEMPTY: "directory not empty",
+  ENOTSOCK: "not a socket",
   ENXIO: "no such device or address",
   EPERM: "operation not permitted",
   EPIPE: "broken pipe",
+  EPROTOTYPE: "a socket of another kind",
   EROFS: "read-only file system",
+  ETIMEDOUT: "timed out",
   ETXTBSY: "file is being executed",
   EXDEV: "crosses file systems",
 };

@@ -13,6 +13,7 @@ const SRC = join(ROOT, "src");
 /** Who stands above whom: a file imports from lower levels only, and within its own folder. */
 const LEVELS: readonly (readonly string[])[] = [
   ["cli"],
+  ["agent"],
   ["identity"],
   ["keystore"],
   ["formats", "crypto", "tpm", "apple", "passphrase", "ffi", "platform"],
@@ -122,6 +123,8 @@ test("the rule objects to what it should", () => {
   const forbidden = [
     ["keystore/a.ts", "identity/b.ts"],
     ["keystore/a.ts", "cli/b.ts"],
+    ["identity/a.ts", "agent/b.ts"],
+    ["agent/a.ts", "cli/b.ts"],
     ["formats/a.ts", "crypto/b.ts"],
     ["formats/a.ts", "platform/b.ts"],
     ["crypto/a.ts", "platform/files.ts"],
@@ -138,6 +141,8 @@ test("the rule objects to what it should", () => {
   const allowed = [
     ["cli/commands/a.ts", "cli/b.ts"],
     ["cli/a.ts", "formats/b.ts"],
+    ["cli/a.ts", "agent/b.ts"],
+    ["agent/a.ts", "identity/b.ts"],
     ["identity/a.ts", "keystore/b.ts"],
     ["crypto/a.ts", "platform/host.ts"],
     ["tpm/a.ts", "platform/device.ts"],

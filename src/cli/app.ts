@@ -10,6 +10,7 @@ import {
 import { SIGNATURE_ENCODINGS, SIGNATURE_FORMATS } from "../formats/ecdsa_signature.ts";
 import { TIER_NAMES } from "../formats/identity_file.ts";
 import { PUBLIC_KEY_FORMATS } from "../formats/public_key.ts";
+import { agent } from "./agent_commands.ts";
 import {
   command,
   flag,
@@ -81,11 +82,17 @@ const doctor = command<DoctorFlags, []>({
     "Shows every key storage with the reason and the remedy where it is not available, the passphrase\n" +
     "source in force, files that are unsafe or left over, and what killed commands left half done.\n" +
     "--fix says what it will do and does it; a key that nothing refers to is moved to orphans/.",
-  examples: ["amesh doctor", "amesh doctor --fix", "amesh doctor --fix --delete-orphans"],
+  examples: [
+    "amesh doctor",
+    "amesh doctor --fix",
+    "amesh doctor --fix --delete-orphans",
+    "amesh doctor --ssh",
+  ],
   parameters: {
     flags: {
       fix: flag("Repair modes, and finish or undo what killed commands left behind"),
       deleteOrphans: flag("With --fix: destroy the keys in orphans/, for ever"),
+      ssh: flag("Try the way from ssh and git to the key: the agent signs once"),
       json,
     },
   },
@@ -112,8 +119,10 @@ const sign = command<SignFlags, [file?: string]>({
         default: "base64",
       },
       out: optional("Write the signature to this file instead of standard output", "FILE"),
-      noAgent: flag("Do not use a running agent; this version has none, so it changes nothing"),
-      allowProtocolMessage: flag("Sign what amesh itself could have said, such as a continuity statement"),
+      noAgent: flag("Open the key here, also where an agent holds it"),
+      allowProtocolMessage: flag(
+        "Sign what is a message of ssh or git, a certificate request, a token or amesh's own",
+      ),
       passphraseFd,
       json,
     },
@@ -315,6 +324,7 @@ export const application = buildApplication(
       rotate,
       verifyRotation,
       passphrase,
+      agent,
       delete: deleteCommand,
     },
     docs: {

@@ -86,6 +86,23 @@ export const optional = (brief: string, placeholder: string) =>
 export const optionalNumber = (brief: string, placeholder: string) =>
   ({ kind: "parsed", brief, parse: wholeNumber, placeholder, optional: true }) as const;
 
+/** Length of a second, a minute, an hour and a day in seconds. */
+const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
+
+/** A time as ssh-agent takes it, in seconds. @throws {NumberError} that becomes the complaint. */
+const duration = (value: string): number => {
+  const [, count, unit = "s"] = /^(\d{1,6})([smhd])?$/i.exec(value) ?? [];
+  if (count === undefined) throw new NumberError("it is no time such as 90s, 30m, 8h or 1d");
+  return Number(count) * (SECONDS[unit.toLowerCase()] as number);
+};
+
+/** A time in seconds, 0 when it is left out. */
+export const optionalDuration = (brief: string, placeholder: string) =>
+  ({ kind: "parsed", brief, parse: duration, placeholder, default: "0" }) as const;
+
+/** A descriptor that only amesh itself passes. */
+export const ownDescriptor = (brief: string) => ({ ...optionalNumber(brief, "N"), hidden: true }) as const;
+
 /** `--json` */
 export const json = flag("Print the result as JSON");
 

@@ -29,7 +29,7 @@ async function dispatch(args: readonly string[]): Promise<void> {
   await runApplication(application, joinSignature(args.length === 0 ? ["--help"] : args), context);
   if (context.failure !== undefined) throw context.failure.error;
   if (context.process.exitCode !== 0) throw usageError(args, complaint);
-  if (args.length === 0 || (args.length === 1 && isGroup(args[0]))) {
+  if (args.length === 0 || (args.length === 1 && args[0] === "passphrase")) {
     tell(help.trimEnd());
     throw usageError(args, "no command given");
   }
@@ -53,7 +53,7 @@ function requireValues(args: readonly string[]): void {
 
 /** Whether a word stands before commands of its own. */
 function isGroup(word: string | undefined): boolean {
-  return word === "passphrase";
+  return word === "passphrase" || word === "agent";
 }
 
 function usageError(args: readonly string[], complaint: string): AmeshError {

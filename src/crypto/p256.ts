@@ -19,7 +19,7 @@ const WITH_SHA256 = { name: "ECDSA", hash: "SHA-256" } as const;
 const PKCS8_HEAD = Uint8Array.fromHex(
   "3041020100301306072a8648ce3d020106082a8648ce3d030107042730250201010420",
 );
-/** PKCS#8 as WebCrypto exports it: with the public half behind the scalar. */
+/** PKCS#8 as WebCrypto exports a key that it has generated: with the public half behind the scalar. */
 const PKCS8_HEAD_WITH_PUBLIC = Uint8Array.fromHex(
   "308187020100301306072a8648ce3d020106082a8648ce3d030107046d306b0201010420",
 );
@@ -40,15 +40,8 @@ export async function generateKeyPair(): Promise<NewKeyPair> {
   const pair = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
   const pkcs8 = new Uint8Array(await crypto.subtle.exportKey("pkcs8", pair.privateKey));
   try {
-    const at = PKCS8_HEAD_WITH_PUBLIC.length;
-    if (!equalBytes(pkcs8.subarray(0, at), PKCS8_HEAD_WITH_PUBLIC)) {
-      throw new AmeshError(
-        "ERR_INTERNAL",
-        "cannot export the new key: the runtime wrote an unknown PKCS#8 form",
-      );
-    }
     const point = new Uint8Array(await crypto.subtle.exportKey("raw", pair.publicKey));
-    return { scalar: pkcs8.slice(at, at + SCALAR_BYTES), publicKey: compressPoint(point) };
+    return { scalar: scalarOf(pkcs8), publicKey: compressPoint(point) };
   } finally {
     wipe(pkcs8);
   }
@@ -65,7 +58,7 @@ export async function generateKeyPair(): Promise<NewKeyPair> {
  * @returns `null` when the two do not belong together. The key is extractable, because node:crypto gets it by way of PKCS#8.
  */
 export async function importPrivateKey(scalar: Bytes, publicKey: Bytes): Promise<CryptoKey | null> {
-  const pkcs8 = concatBytes(PKCS8_HEAD, scalar);
+  const pkcs8 = encodePkcs8(scalar);
   try {
     const key = await crypto.subtle.importKey("pkcs8", pkcs8, ALGORITHM, true, ["sign"]);
     const challenge = crypto.getRandomValues(new Uint8Array(32));
@@ -80,6 +73,34 @@ export async function importPrivateKey(scalar: Bytes, publicKey: Bytes): Promise
   } finally {
     wipe(pkcs8);
   }
+}
+
+/**
+ * The scalar of a key that {@linkcode importPrivateKey} gave, 32 bytes; the caller wipes it.
+ *
+ * By way of PKCS#8: a JWK would hold it as a string, which cannot be wiped.
+ */
+export async function exportScalar(key: CryptoKey): Promise<Bytes> {
+  const pkcs8 = new Uint8Array(await crypto.subtle.exportKey("pkcs8", key));
+  try {
+    return scalarOf(pkcs8);
+  } finally {
+    wipe(pkcs8);
+  }
+}
+
+/** PKCS#8 of a scalar, without the public half; the caller wipes both. */
+export function encodePkcs8(scalar: Bytes): Bytes {
+  return concatBytes(PKCS8_HEAD, scalar);
+}
+
+/** @throws {AmeshError} `ERR_INTERNAL`: not the form in which WebCrypto exports a key. */
+function scalarOf(pkcs8: Bytes): Bytes {
+  for (const head of [PKCS8_HEAD, PKCS8_HEAD_WITH_PUBLIC]) {
+    const at = head.length;
+    if (equalBytes(pkcs8.subarray(0, at), head)) return pkcs8.slice(at, at + SCALAR_BYTES);
+  }
+  throw new AmeshError("ERR_INTERNAL", "cannot export the key: the runtime wrote an unknown PKCS#8 form");
 }
 
 /** The uncompressed form, 65 bytes. @throws {AmeshError} `ERR_CORRUPT` when the point is not on the curve. */

@@ -76,7 +76,9 @@ export function library<const S extends Readonly<Record<string, Signature>>>(
   };
   for (const [name, signature] of Object.entries(signatures)) {
     let bound: RawFunction | undefined;
-    functions[name] = (...args) => (bound ??= bindFirst(name, signature))(...args);
+    // The library has the function itself from the second call on: through this arrow, which all functions share,
+    // V8 would take its slow way into C (0.4 us more for each call).
+    functions[name] = (...args) => (bound ??= functions[name] = bindFirst(name, signature))(...args);
   }
   return functions as Library<S>;
 }

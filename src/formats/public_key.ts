@@ -35,11 +35,12 @@ export type PublicKeyFormat = typeof PUBLIC_KEY_FORMATS[number];
 const SPKI_HEAD = Uint8Array.fromHex("3059301306072a8648ce3d020106082a8648ce3d030107034200");
 /** The same for a compressed point. */
 const SPKI_HEAD_COMPRESSED = Uint8Array.fromHex("3039301306072a8648ce3d020106082a8648ce3d030107032200");
-const SSH_TYPE = "ecdsa-sha2-nistp256";
+/** Name of the key type and of its signatures (RFC 5656 §3.1). */
+export const SSH_KEY_TYPE = "ecdsa-sha2-nistp256";
 /** string type, string curve, length of string Q (RFC 5656 §3.1). */
 const SSH_HEAD = concatBytes(
-  u32be(SSH_TYPE.length),
-  utf8(SSH_TYPE),
+  u32be(SSH_KEY_TYPE.length),
+  utf8(SSH_KEY_TYPE),
   u32be(8),
   utf8("nistp256"),
   u32be(UNCOMPRESSED_POINT_BYTES),
@@ -54,6 +55,11 @@ export function compressPoint(point: Uint8Array): Bytes {
 /** SubjectPublicKeyInfo, 91 bytes. @param point 65 bytes. */
 export function encodeSpki(point: Uint8Array): Bytes {
   return concatBytes(SPKI_HEAD, point);
+}
+
+/** ssh key blob (RFC 5656 §3.1), 104 bytes. @param point 65 bytes. */
+export function encodeSshKey(point: Uint8Array): Bytes {
+  return concatBytes(SSH_HEAD, point);
 }
 
 /**
@@ -73,7 +79,7 @@ export function formatPublicKey(point: Uint8Array, format: PublicKeyFormat, comm
     case "jwk":
       return utf8(`${JSON.stringify(toJwk(point))}\n`);
     case "ssh":
-      return utf8(`${SSH_TYPE} ${encodeBase64(concatBytes(SSH_HEAD, point))} ${comment}\n`);
+      return utf8(`${SSH_KEY_TYPE} ${encodeBase64(encodeSshKey(point))} ${comment}\n`);
     case "base64":
       return utf8(`${encodeBase64(compressPoint(point))}\n`);
     case "hex":
@@ -124,7 +130,7 @@ function textPoint(text: string): Bytes | null {
   const [type, blob] = lines[0]?.split(/[ \t]+/) ?? [];
   // Of several keys the first would be used and the others passed over in silence.
   if (lines.length !== 1 || type === undefined) return null;
-  if (type === SSH_TYPE && blob !== undefined) {
+  if (type === SSH_KEY_TYPE && blob !== undefined) {
     return afterHead(decodeBase64(blob), SSH_HEAD, UNCOMPRESSED_POINT_BYTES);
   }
   return decodeHex(type) ?? decodeBase64(type);

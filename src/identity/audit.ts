@@ -157,7 +157,7 @@ function* auditFiles(layout: Layout): Generator<Problem> {
 }
 
 function listOurs(layout: Layout): Ours[] {
-  const { directory, keys, history, orphans, identity, lock, replaced, deleted, passphrase } = layout;
+  const { directory, keys, history, run, orphans, identity, lock, replaced, deleted, passphrase } = layout;
   const named = namedPassphraseFile();
   const files = [
     ...[identity, `${lock}.owner`, replaced, deleted],
@@ -174,7 +174,7 @@ function listOurs(layout: Layout): Ours[] {
   return [
     ...all([directory], "directory", DIRECTORY_MODE, "directory"),
     ...all([lock], "file", FILE_MODE, "lock"),
-    ...all([keys, history, orphans], "directory", DIRECTORY_MODE, "folders"),
+    ...all([keys, history, run, orphans], "directory", DIRECTORY_MODE, "folders"),
     ...all(files, "file", FILE_MODE, "files"),
     ...all(secrets, "file", PASSPHRASE_MODE, "files"),
   ];

@@ -75,7 +75,7 @@ function requirePlace(layout: Layout, target: string): void {
     });
   }
   const folder = parentPath(target);
-  const isOurs = [layout.directory, layout.keys, layout.history, layout.orphans]
+  const isOurs = [layout.directory, layout.keys, layout.history, layout.run, layout.orphans]
     .some((own) => isSame(own, folder));
   if (!isOurs || (isSame(layout.directory, folder) && baseName(target) === baseName(layout.passphrase))) {
     return;

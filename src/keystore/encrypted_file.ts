@@ -5,7 +5,7 @@
 import { type Bytes, concatBytes, equalBytes, wipe } from "../bytes.ts";
 import * as aesGcm from "../crypto/aes_gcm.ts";
 import { notEnoughMemory, stretchPassphrase } from "../crypto/argon2id.ts";
-import { generateKeyPair, importPrivateKey, type Message, sign } from "../crypto/p256.ts";
+import { exportScalar, generateKeyPair, importPrivateKey, type Message, sign } from "../crypto/p256.ts";
 import { AmeshError, systemError } from "../errors.ts";
 import { deviceIdOf, type Identity } from "../formats/identity_file.ts";
 import {
@@ -338,12 +338,14 @@ function requireMemory(kib: number): void {
 
 function signerOf(publicKey: Bytes, key: Promise<CryptoKey>): Signer {
   let opened: Promise<CryptoKey> | undefined = key;
+  const live = (): Promise<CryptoKey> => {
+    if (opened === undefined) throw new TypeError("the signer has been disposed of");
+    return opened;
+  };
   return {
     publicKey,
-    sign: (message: Message) => {
-      if (opened === undefined) throw new TypeError("the signer has been disposed of");
-      return sign(opened, message);
-    },
+    sign: (message: Message) => sign(live(), message),
+    held: { in: "memory", takeScalar: async () => await exportScalar(await live()) },
     [Symbol.dispose]: () => {
       opened = undefined;
     },

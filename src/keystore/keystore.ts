@@ -3,7 +3,7 @@
  * against each (tests/contract/). This file imports no tier.
  */
 import type { Bytes } from "../bytes.ts";
-import type { Message } from "../crypto/p256.ts";
+import type { HashedMessage, Message } from "../crypto/p256.ts";
 import type { Identity, TierName } from "../formats/identity_file.ts";
 import type { Argon2Params } from "../formats/key_file.ts";
 import type { PassphraseSource } from "../passphrase/sources.ts";
@@ -44,7 +44,28 @@ export interface Signer extends Disposable {
    * @throws {AmeshError} `ERR_TIER_UNAVAILABLE`; `ERR_UNLOCK_FAILED` when it was opened with `background`.
    */
   sign(message: Message): Promise<Bytes>;
+  /** What an agent holds on to. */
+  readonly held: HeldKey;
 }
+
+/** A key that stays open, as its tier keeps it. */
+export type HeldKey =
+  | {
+    /** In the memory of this process, where a key of software is whoever uses it. */
+    readonly in: "memory";
+    /**
+     * The scalar, 32 bytes; the receiver wipes it. Waits until the key is unlocked.
+     *
+     * @throws {AmeshError} as `Signer.sign`.
+     */
+    takeScalar(): Promise<Bytes>;
+  }
+  | {
+    /** Where no process sees it. */
+    readonly in: "hardware";
+    /** As `Signer.sign`, for a message that has been read. */
+    signHashed(message: HashedMessage): Promise<Bytes>;
+  };
 
 /** A key that exists in its tier and that no identity refers to yet. */
 export interface NewKey {

@@ -3,7 +3,7 @@
  * made it can unwrap it, under the SRK whose Name identity.json remembers.
  */
 import { type Bytes, equalBytes } from "../bytes.ts";
-import { hashMessage, type Message, verifyHashed } from "../crypto/p256.ts";
+import { type HashedMessage, hashMessage, type Message, verifyHashed } from "../crypto/p256.ts";
 import { AmeshError, systemError } from "../errors.ts";
 import { normalizeLowS } from "../formats/ecdsa_signature.ts";
 import { deviceIdOf, type Identity } from "../formats/identity_file.ts";
@@ -185,19 +185,20 @@ function unusable(reason: string, hint = "restore it from a backup", cause?: unk
 /** A signer that owns the connection. */
 function signerOf(tpm: EsysConnection, handle: EsysTr, session: EsysTr, publicKey: Bytes): Signer {
   let isOpen = true;
+  const signHashed = async (hashed: HashedMessage): Promise<Bytes> => {
+    if (!isOpen) throw new TypeError("the signer has been disposed of");
+    const raw = parseEcdsaSignature(sign(tpm, handle, session, hashed.digest));
+    if (raw === null) throw new TpmError("malformedAnswer", "TPM2_Sign", null);
+    const signature = normalizeLowS(raw);
+    if (await verifyHashed(publicKey, signature, hashed)) return signature;
+    throw new AmeshError("ERR_TIER_UNAVAILABLE", "cannot use the TPM: its signature does not verify", {
+      hint: "try again; if it stays so, the TPM or what lies before it is defective",
+    });
+  };
   return {
     publicKey,
-    sign: async (message: Message) => {
-      const hashed = await hashMessage(message);
-      if (!isOpen) throw new TypeError("the signer has been disposed of");
-      const raw = parseEcdsaSignature(sign(tpm, handle, session, hashed.digest));
-      if (raw === null) throw new TpmError("malformedAnswer", "TPM2_Sign", null);
-      const signature = normalizeLowS(raw);
-      if (await verifyHashed(publicKey, signature, hashed)) return signature;
-      throw new AmeshError("ERR_TIER_UNAVAILABLE", "cannot use the TPM: its signature does not verify", {
-        hint: "try again; if it stays so, the TPM or what lies before it is defective",
-      });
-    },
+    sign: async (message: Message) => await signHashed(await hashMessage(message)),
+    held: { in: "hardware", signHashed },
     [Symbol.dispose]: () => {
       if (isOpen) tpm[Symbol.dispose]();
       isOpen = false;

@@ -16,7 +16,7 @@ export type SignalName = "SIGHUP" | "SIGINT" | "SIGQUIT" | "SIGTERM";
 
 /** What lstat, stat and fstat tell. */
 export interface FileInfo {
-  readonly kind: "file" | "directory" | "symlink" | "other";
+  readonly kind: "file" | "directory" | "symlink" | "socket" | "other";
   /** Permission bits (07777); `null` where the platform has none (Windows). */
   readonly mode: number | null;
   /** Owner; `null` on Windows. */

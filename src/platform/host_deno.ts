@@ -3,9 +3,15 @@ import { errnoOf } from "../errors.ts";
 import { RETRY_MS } from "./ready.ts";
 import type { FileHandle, FileInfo, Host, OsName } from "./host.ts";
 
+function kindOf(stat: Deno.FileInfo): FileInfo["kind"] {
+  if (stat.isFile) return "file";
+  if (stat.isDirectory) return "directory";
+  return stat.isSymlink ? "symlink" : stat.isSocket ? "socket" : "other";
+}
+
 function info(stat: Deno.FileInfo): FileInfo {
   return {
-    kind: stat.isFile ? "file" : stat.isDirectory ? "directory" : stat.isSymlink ? "symlink" : "other",
+    kind: kindOf(stat),
     mode: stat.mode === null ? null : stat.mode & 0o7777,
     uid: stat.uid,
     size: stat.size,

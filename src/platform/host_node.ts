@@ -22,6 +22,8 @@ function info(stat: import("node:fs").Stats): FileInfo {
       ? "directory"
       : stat.isSymbolicLink()
       ? "symlink"
+      : stat.isSocket()
+      ? "socket"
       : "other",
     mode: unix ? stat.mode & 0o7777 : null,
     uid: unix ? stat.uid : null,

@@ -71,38 +71,108 @@ const SHARED_ERRNO = {
   4: "EINTR",
   5: "EIO",
   6: "ENXIO",
+  7: "E2BIG",
+  8: "ENOEXEC",
   9: "EBADF",
+  10: "ECHILD",
+  12: "ENOMEM",
   13: "EACCES",
   16: "EBUSY",
   19: "ENODEV",
   20: "ENOTDIR",
   21: "EISDIR",
   22: "EINVAL",
+  23: "ENFILE",
   24: "EMFILE",
+  26: "ETXTBSY",
+  28: "ENOSPC",
+  30: "EROFS",
+  32: "EPIPE",
 } as const;
 
 const ERRNO: Readonly<Record<"linux" | "darwin", Readonly<Record<number, string>>>> = {
-  linux: { ...SHARED_ERRNO, 11: "EAGAIN", 37: "ENOLCK", 38: "ENOSYS", 40: "ELOOP", 95: "EOPNOTSUPP" },
-  darwin: { ...SHARED_ERRNO, 35: "EAGAIN", 45: "EOPNOTSUPP", 62: "ELOOP", 77: "ENOLCK", 78: "ENOSYS" },
+  linux: {
+    ...SHARED_ERRNO,
+    11: "EAGAIN",
+    36: "ENAMETOOLONG",
+    37: "ENOLCK",
+    38: "ENOSYS",
+    40: "ELOOP",
+    88: "ENOTSOCK",
+    91: "EPROTOTYPE",
+    95: "EOPNOTSUPP",
+    98: "EADDRINUSE",
+    103: "ECONNABORTED",
+    104: "ECONNRESET",
+    105: "ENOBUFS",
+    107: "ENOTCONN",
+    110: "ETIMEDOUT",
+    111: "ECONNREFUSED",
+    115: "EINPROGRESS",
+  },
+  darwin: {
+    ...SHARED_ERRNO,
+    35: "EAGAIN",
+    36: "EINPROGRESS",
+    38: "ENOTSOCK",
+    41: "EPROTOTYPE",
+    45: "EOPNOTSUPP",
+    48: "EADDRINUSE",
+    53: "ECONNABORTED",
+    54: "ECONNRESET",
+    55: "ENOBUFS",
+    57: "ENOTCONN",
+    60: "ETIMEDOUT",
+    61: "ECONNREFUSED",
+    62: "ELOOP",
+    63: "ENAMETOOLONG",
+    77: "ENOLCK",
+    78: "ENOSYS",
+  },
 };
+
+/** Where errno lies; each thread has its own, and loads this file for itself. */
+let errnoLocation = 0n;
+const errnoView = new DataView(new ArrayBuffer(4));
+const errnoBytes = new Uint8Array(errnoView.buffer);
+
+/**
+ * Makes {@linkcode failure} ready; called before the call whose errno it will read: binding opens libraries, and a
+ * library that is not there would overwrite it. Costs nothing but the first time.
+ */
+export function bindErrno(): void {
+  if (errnoLocation !== 0n) return;
+  const location = host.os === "darwin" ? libc.__error() : libc.__errno_location();
+  libc.memcpy(errnoBytes, location, 4n);
+  errnoLocation = location;
+}
+
+/** The errno name of the call that has just failed, `EIO` for one that has no name here; see {@linkcode bindErrno}. */
+export function failure(): string {
+  libc.memcpy(errnoBytes, errnoLocation, 4n);
+  return errnoName(errnoView.getInt32(0, true));
+}
+
+function errnoName(errno: number): string {
+  return ERRNO[host.os === "darwin" ? "darwin" : "linux"][errno] ?? "EIO";
+}
+
+/** The error of a function of the C library that gives an errno. @param name of the function. */
+export function errnoError(name: string, errno: number): Error {
+  return Object.assign(new Error(`${name}: errno ${errno}`), { code: errnoName(errno) });
+}
 
 /**
  * Calls a function that reports failure by a negative result.
  *
- * errno is bound before the call: binding opens libraries, and a library that is not there would overwrite it.
- *
  * @throws {Error} with `code`.
  */
 export function checked<T extends number | bigint>(name: string, call: () => T): T {
-  const os = host.os === "darwin" ? "darwin" : "linux";
-  const location = os === "darwin" ? libc.__error() : libc.__errno_location();
-  const value = new Uint8Array(4);
-  libc.memcpy(value, location, 4n);
+  bindErrno();
   const result = call();
   if (result >= 0) return result;
-  libc.memcpy(value, location, 4n);
-  const errno = new DataView(value.buffer).getInt32(0, true);
-  throw Object.assign(new Error(`${name}: errno ${errno}`), { code: ERRNO[os][errno] ?? "EIO" });
+  libc.memcpy(errnoBytes, errnoLocation, 4n);
+  throw errnoError(name, errnoView.getInt32(0, true));
 }
 
 /** open(2); also used by `system_file.ts`. */

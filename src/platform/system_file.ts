@@ -100,6 +100,7 @@ const KINDS: Readonly<Record<number, FileInfo["kind"]>> = {
   0o04: "directory",
   0o10: "file",
   0o12: "symlink",
+  0o14: "socket",
 };
 const UNKNOWN_FILE = {
   kind: "other",

@@ -23,6 +23,7 @@ const exitCodes: Record<AmeshErrorCode, number> = {
   ERR_UNSAFE_PERMISSIONS: 8,
   ERR_CORRUPT: 9,
   ERR_BUSY: 10,
+  ERR_NO_AGENT: 12,
 };
 
 test("EXIT_CODES has these codes and no other", () => assert.deepEqual({ ...EXIT_CODES }, exitCodes));

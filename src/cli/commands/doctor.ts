@@ -1,4 +1,7 @@
 /** `amesh doctor`: what works here, what does not, why, and what to do about it. */
+import { agentAt } from "../../agent/find.ts";
+import { selfTest, type SelfTestStep } from "../../agent/self_test.ts";
+import { defaultSocket } from "../../agent/socket_file.ts";
 import { AmeshError, EXIT_CODES } from "../../errors.ts";
 import { type Audit, auditDirectory } from "../../identity/audit.ts";
 import { listOrphans } from "../../identity/orphans.ts";
@@ -15,6 +18,7 @@ import { print, printable, printJson, tell, warn } from "../output.ts";
 export type DoctorFlags = {
   readonly fix: boolean;
   readonly deleteOrphans: boolean;
+  readonly ssh: boolean;
   readonly json: boolean;
 };
 
@@ -23,7 +27,7 @@ export type DoctorFlags = {
  *
  * @throws {AmeshError} `ERR_BUSY` with `--fix`; `ERR_SYSTEM`; `ERR_USAGE`.
  */
-export async function doctor({ fix, deleteOrphans, json }: DoctorFlags): Promise<void> {
+export async function doctor({ fix, deleteOrphans, ssh, json }: DoctorFlags): Promise<void> {
   if (deleteOrphans && !fix) {
     throw new AmeshError("ERR_USAGE", "--delete-orphans needs --fix", {
       hint: "see what would be destroyed with: amesh doctor",
@@ -46,6 +50,8 @@ export async function doctor({ fix, deleteOrphans, json }: DoctorFlags): Promise
     backend: audit.identity?.fields.storageBackend ?? null,
     tiers: (await detectTiers()).map(({ name, availability }) => ({ backend: name, ...availability })),
     passphraseSources: isUsedUp ? [PASSPHRASE_VARIABLE] : passphraseSources(layout, audit),
+    agent: describeAgent(layout),
+    ssh: ssh ? await selfTest(layout) : null,
     notes: notes(layout, audit),
     repaired: repairs.done,
     notRepaired: repairs.failed,
@@ -56,11 +62,18 @@ export async function doctor({ fix, deleteOrphans, json }: DoctorFlags): Promise
       plan: fix?.plan ?? null,
     })),
   };
-  const codes = audit.problems.map(({ code }) => code === null ? 0 : EXIT_CODES[code]);
+  const codes = [...audit.problems, ...report.ssh ?? []].map(({ code }) =>
+    code === null ? 0 : EXIT_CODES[code]
+  );
   // Before printing: a reader that goes away must not make it well.
   host.setExitCode(Math.max(repairs.failed.length > 0 ? EXIT_CODES.ERR_SYSTEM : 0, ...codes));
   if (json) await printJson(report);
   else await print(formatReport(report));
+}
+
+function describeAgent(layout: Layout): string | null {
+  using agent = agentAt(defaultSocket(layout));
+  return agent === null ? null : `process ${agent.status.pid} at ${agent.status.socket}`;
 }
 
 function passphraseSources(layout: Layout, { identity }: Audit): string[] {
@@ -114,6 +127,8 @@ interface Report {
     readonly details?: Readonly<Record<string, string>>;
   }[];
   readonly passphraseSources: readonly string[];
+  readonly agent: string | null;
+  readonly ssh: readonly SelfTestStep[] | null;
   readonly notes: readonly string[];
   readonly repaired: readonly string[];
   readonly notRepaired: readonly string[];
@@ -135,6 +150,8 @@ function formatReport(report: Report): string {
       ...Object.entries(details).map(([label, value]) => `    ${label}: ${value}`),
     ]),
     `Passphrase source in force: ${report.passphraseSources.join(", then ") || "none"}`,
+    `Agent: ${report.agent ?? "not running"}`,
+    ...report.ssh === null ? [] : ["ssh and git:", ...report.ssh.flatMap(formatStep)],
     ...report.notes.map((note) => `Note: ${note}`),
     ...report.repaired.map((done) => `Repaired: ${done}`),
     ...report.notRepaired.map((failed) => `Not repaired: ${failed}`),
@@ -146,4 +163,11 @@ function formatReport(report: Report): string {
     ]),
   ];
   return lines.map((line) => `${printable(line)}\n`).join("");
+}
+
+function formatStep({ step, result, isOk, remedy }: SelfTestStep): string[] {
+  return [
+    `  ${step}: ${isOk ? "" : "not ok: "}${result}`,
+    ...remedy === null ? [] : [`    remedy: ${remedy}`],
+  ];
 }

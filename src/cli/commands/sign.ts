@@ -1,5 +1,7 @@
 /** `amesh sign`: ECDSA P-256 with SHA-256 over a file or standard input of any length. */
 import { concatBytes, encodeBase64, utf8 } from "../../bytes.ts";
+import { type AgentSignature, signByAgent } from "../../agent/sign.ts";
+import type { Message } from "../../crypto/p256.ts";
 import { AmeshError } from "../../errors.ts";
 import {
   encodeSignature,
@@ -7,7 +9,6 @@ import {
   type SignatureEncoding,
   type SignatureFormat,
 } from "../../formats/ecdsa_signature.ts";
-import { openIdentity } from "../../identity/open.ts";
 import { writeOutputFile } from "../../platform/files.ts";
 import { findInput, type Input, isStandardInput, openInput, readPieces } from "../../platform/input.ts";
 import { forbidInspection } from "../../platform/libc.ts";
@@ -46,11 +47,9 @@ export async function sign(flags: SignFlags, file = "-"): Promise<void> {
       hint: "name the file to sign, or another descriptor",
     });
   }
-  const isLong = (input.info?.size ?? 0) >= BACKGROUND_BYTES;
-  using opened = await openIdentity(await ameshLayout(), warn, isLong, { descriptor: passphraseFd });
-  const { identity, signer } = opened;
   const message = flags.allowProtocolMessage ? readPieces(input) : refuseProtocols(readPieces(input));
-  const signature = await formatSignature(await signer.sign(message), format);
+  const { identity, signature: raw } = await makeSignature(flags, input, message);
+  const signature = await formatSignature(raw, format);
   const text = encoding === "binary" ? undefined : encodeSignature(signature, encoding);
   const bytes = text === undefined ? signature : concatBytes(utf8(text), utf8("\n"));
   if (target !== undefined) writeOutputFile(target, bytes);
@@ -64,6 +63,19 @@ export async function sign(flags: SignFlags, file = "-"): Promise<void> {
       publicKey: encodeBase64(identity.publicKey),
     });
   } else if (target === undefined) await print(bytes);
+}
+
+/** By the agent where it holds the key, else here. */
+async function makeSignature(flags: SignFlags, input: Input, message: Message): Promise<AgentSignature> {
+  const layout = await ameshLayout();
+  if (!flags.noAgent && flags.passphraseFd === undefined) {
+    const made = await signByAgent(layout, message);
+    if (made !== null) return made;
+  }
+  const isLong = (input.info?.size ?? 0) >= BACKGROUND_BYTES;
+  const { openIdentity } = await import("../../identity/open.ts");
+  using opened = await openIdentity(layout, warn, isLong, { descriptor: flags.passphraseFd });
+  return { identity: opened.identity, signature: await opened.signer.sign(message) };
 }
 
 /** Signing a file into itself would lose it. */

@@ -3,6 +3,8 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { concatBytes, utf8 } from "../../../src/bytes.ts";
 import { refuseProtocols } from "../../../src/cli/protocol_guard.ts";
+import { PROTOCOL_START_BYTES } from "../../../src/formats/protocol_message.ts";
+import { tokenInput } from "../../support/protocol_messages.ts";
 import { ameshError } from "../../support/errors.ts";
 
 /** The message in pieces of these sizes, the rest in one; the buffer is used again, which the contract of messages allows. */
@@ -82,6 +84,60 @@ test("refuseProtocols() passes on the error of a message that cannot be read", a
   await assert.rejects(passOn(failing()), /disk on fire/);
 });
 
+/** One byte shorter than what is looked at, as long, and longer. */
+const LENGTHS = [-1, 0, 1, 70_000].map((more) => PROTOCOL_START_BYTES + more);
+for (const size of [1, 4095, 65_535, 65_536, 65_537, 131_072]) {
+  test(`refuseProtocols() passes on a long message in pieces of ${size} bytes as it stands`, async () => {
+    for (const length of LENGTHS) {
+      const message = Uint8Array.from({ length }, (_, i) => i * 7 + (i >> 8));
+      const pieces: Uint8Array[] = [];
+      // Each piece is valid until the next.
+      for await (const piece of refuseProtocols(inPieces(message, Array(length).fill(size)))) {
+        pieces.push(Uint8Array.from(piece));
+      }
+      assert.deepEqual(concatBytes(...pieces), message);
+    }
+  });
+
+  test(`refuseProtocols() looks at no more and no less of a message in pieces of ${size} bytes`, async () => {
+    // A token whose header ends with its dot at the last place that is looked at, and at the next one.
+    for (const [length, isToken] of [[65_535, true], [65_536, false]] as const) {
+      const token = tokenInput("\0".repeat(length * 3 / 4 - 5) + '"alg"', "e30");
+      const junk = new Uint8Array(length - token.indexOf(0x2e));
+      const message = concatBytes(junk, token);
+      assert.equal(message.indexOf(0x2e), length);
+      const passed = passOn(inPieces(message, Array(message.length).fill(size)));
+      if (isToken) {
+        await assert.rejects(passed, ameshError("ERR_USAGE", /it is the signing input of a token/));
+      } else assert.deepEqual(await passed, message);
+    }
+  });
+}
+
+test("refuseProtocols() passes on the piece itself when it is long", async () => {
+  const piece = new Uint8Array(PROTOCOL_START_BYTES);
+  const message = async function* () {
+    yield piece;
+    yield piece.subarray(1);
+  };
+  const passed: Uint8Array[] = [];
+  for await (const part of refuseProtocols(message())) passed.push(part);
+  assert.deepEqual(passed.map(({ buffer, byteOffset }) => [buffer === piece.buffer, byteOffset]), [
+    [true, 0],
+    [true, 1],
+  ]);
+});
+
+test("refuseProtocols() takes a message that is cut off where it ends for the whole of it", async () => {
+  const header = tokenInput(`{"x":"${"x".repeat(60_000)}`, "").subarray(0, PROTOCOL_START_BYTES);
+  const short = header.subarray(0, -1);
+  assert.deepEqual(await passOn(inPieces(short, [])), short);
+  await assert.rejects(
+    passOn(inPieces(header, [])),
+    ameshError("ERR_USAGE", /it is the signing input of a token/),
+  );
+});
+
 test("refuseProtocols() does not read on when nobody wants more", async () => {
   let read = 0;
   let closed = false;
@@ -89,12 +145,12 @@ test("refuseProtocols() does not read on when nobody wants more", async () => {
     try {
       for (;;) {
         read++;
-        yield new Uint8Array(100);
+        yield new Uint8Array(40_000);
       }
     } finally {
       closed = true;
     }
   };
   for await (const _piece of refuseProtocols(endless())) break;
-  assert.deepEqual([read, closed], [1, true]);
+  assert.deepEqual([read, closed], [2, true]);
 });

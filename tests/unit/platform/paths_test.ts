@@ -23,6 +23,7 @@ test("layoutOf() names the files of a directory", () => {
     passphrase: "/home/a/.amesh/.passphrase",
     lock: "/home/a/.amesh/.lock",
     history: "/home/a/.amesh/history",
+    run: "/home/a/.amesh/run",
     orphans: "/home/a/.amesh/orphans",
     replaced: "/home/a/.amesh/.identity.replaced",
     deleted: "/home/a/.amesh/.identity.deleted",

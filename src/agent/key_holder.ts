@@ -1,0 +1,256 @@
+/**
+ * The key in the socket thread: the scalar of a key in software, or the way to the chip; whether it is locked; and whether
+ * it is still the key of this machine's identity. What takes time is asked of the main thread.
+ */
+import type { Bytes } from "../bytes.ts";
+import { wipe } from "../bytes.ts";
+import { type MemoryKey, openMemoryKey } from "../crypto/held_key.ts";
+import type { Refusal } from "../formats/agent_message.ts";
+import { receive } from "../platform/socket.ts";
+import type { FromServer, KeyFacts, KeyState, ServerOptions, ToServer } from "./messages.ts";
+import { fileStamp } from "./stamp.ts";
+
+/** After the key could not be opened it is not tried again for so long, in milliseconds. */
+const PATIENCE_MS = 1000;
+
+/** A signature that is being made by the chip, or waits for it. */
+interface Order {
+  readonly digest: Bytes;
+  readonly bytes: Bytes | null;
+  isVoid(): boolean;
+  done(answer: Bytes | Refusal): void;
+}
+
+/** The key as the socket thread has it. */
+export class KeyHolder implements Disposable {
+  readonly #options: ServerOptions;
+  readonly #post: (message: FromServer, transfer?: readonly Uint8Array[]) => void;
+  #state: KeyState;
+  #memory: MemoryKey | null = null;
+  #isOpen = false;
+  #isLocked = false;
+  /** What was asked of the main thread about the identity, and who waits for it. */
+  #asked: "open" | "changed" | null = null;
+  readonly #waiting: (() => void)[] = [];
+  readonly #orders: Order[] = [];
+  #current: Order | null = null;
+  #afterLock: ((done: boolean) => void) | null = null;
+  #lastUse = performance.now();
+  #failedAt = -Infinity;
+  #lastProblem: string | null = null;
+
+  constructor(options: ServerOptions, state: KeyState, post: KeyHolder["post"]) {
+    this.#options = options;
+    this.#post = post;
+    this.#state = state;
+    this.#take(state);
+  }
+
+  /** Sends to the main thread. */
+  get post(): (message: FromServer, transfer?: readonly Uint8Array[]) => void {
+    return this.#post;
+  }
+
+  get facts(): KeyFacts | null {
+    return this.#state.facts;
+  }
+
+  get isLocked(): boolean {
+    return this.#isLocked;
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen && !this.#isLocked;
+  }
+
+  /** The last thing that kept the key from being used, for `status`. */
+  get lastProblem(): string | null {
+    return this.#lastProblem;
+  }
+
+  /** How many messages of the main thread are announced. */
+  takeWakes(): number {
+    const bytes = new Uint8Array(64);
+    const count = receive(this.#options.wake, bytes);
+    return count === "later" ? 0 : count;
+  }
+
+  /** Looks whether the identity is still the one whose key this is. Cheap: once for what came in together. */
+  watch(): void {
+    if (this.#asked === null && fileStamp(this.#options.identity) !== this.#state.stamp) this.#ask("changed");
+  }
+
+  #ask(what: "open" | "changed"): void {
+    this.#asked = what;
+    this.#post({ type: what });
+  }
+
+  /** Calls back when it is known which identity there is: at once, unless it has just been replaced. */
+  withIdentity(use: () => void): void {
+    if (this.#asked === null) use();
+    else this.#waiting.push(use);
+  }
+
+  /** Calls back with `null` when the key is open, else with the reason why it is not. */
+  withOpenKey(use: (refusal: Refusal | null) => void): void {
+    this.withIdentity(() => {
+      if (this.#isLocked) return use(LOCKED);
+      if (this.#isOpen) {
+        this.#lastUse = performance.now();
+        return use(null);
+      }
+      if (performance.now() - this.#failedAt < PATIENCE_MS) return use(this.#state.problem);
+      this.#waiting.push(() => {
+        this.#lastUse = performance.now();
+        use(this.#isLocked ? LOCKED : this.#isOpen ? null : this.#state.problem);
+      });
+      if (this.#asked === null) this.#ask("open");
+    });
+  }
+
+  /** Whether nothing is about to change: the identity is known. */
+  get isSettled(): boolean {
+    return this.#asked === null;
+  }
+
+  /** As {@linkcode memory}, for a use that is made now. */
+  use(): MemoryKey | null {
+    if (this.memory !== null) this.#lastUse = performance.now();
+    return this.memory;
+  }
+
+  /** The key, when it is open and lies in memory. */
+  get memory(): MemoryKey | null {
+    return this.isOpen ? this.#memory : null;
+  }
+
+  /** Lets the chip sign, after what was ordered before. */
+  order(order: Order): void {
+    this.#orders.push(order);
+    this.#sendOrder();
+  }
+
+  #sendOrder(): void {
+    while (this.#current === null) {
+      const order = this.#orders.shift();
+      if (order === undefined) return;
+      if (order.isVoid()) continue;
+      this.#current = order;
+      this.#post({ type: "sign", digest: order.digest, bytes: order.bytes });
+    }
+  }
+
+  /** Locks by a passphrase. @param done whether it did. */
+  lock(passphrase: Bytes, done: (done: boolean) => void): void {
+    if (this.#isLocked || this.#afterLock !== null) return done(false);
+    const scalar = this.#memory?.copyScalar() ?? null;
+    this.#afterLock = done;
+    this.#post({ type: "lock", passphrase, scalar }, scalar === null ? [passphrase] : [passphrase, scalar]);
+  }
+
+  /** Unlocks by that passphrase. */
+  unlock(passphrase: Bytes, done: (done: boolean) => void): void {
+    if (!this.#isLocked || this.#afterLock !== null) return done(false);
+    this.#afterLock = done;
+    this.#post({ type: "unlock", passphrase }, [passphrase]);
+  }
+
+  /** A message of the main thread. */
+  hear(message: Exclude<ToServer, { type: "stop" }>): void {
+    switch (message.type) {
+      case "state":
+        this.#close();
+        return this.#settle(() => this.#take(message.state));
+      case "same":
+        return this.#settle(() => {
+          this.#state = { ...this.#state, stamp: message.stamp };
+        });
+      case "signed": {
+        const order = this.#current;
+        this.#current = null;
+        if (!(message.answer instanceof Uint8Array)) {
+          // The main thread has let go of it, too: the next use opens it again.
+          this.#isOpen = false;
+          this.note(message.answer);
+        }
+        order?.done(message.answer);
+        return this.#sendOrder();
+      }
+      case "locked":
+        if (message.done) {
+          this.#close();
+          this.#isLocked = true;
+        }
+        return this.#finishLock(message.done);
+      case "unlocked":
+        if (message.done) this.#isLocked = false;
+        if (message.scalar !== null) this.#hold(message.scalar);
+        return this.#finishLock(message.done);
+    }
+  }
+
+  /** Notes why something was not done. */
+  note({ message }: Refusal): void {
+    this.#lastProblem = message;
+    this.#post({ type: "log", line: message });
+  }
+
+  #settle(change: () => void): void {
+    this.#asked = null;
+    change();
+    for (const use of this.#waiting.splice(0)) use();
+  }
+
+  #take(state: KeyState): void {
+    this.#state = { ...state, open: null };
+    if (state.open?.in === "memory") this.#hold(state.open.scalar);
+    else this.#isOpen = state.open !== null;
+    if (state.problem === null) return;
+    this.#failedAt = performance.now();
+    this.note(state.problem);
+  }
+
+  #hold(scalar: Bytes): void {
+    this.#memory = openMemoryKey(scalar);
+    wipe(scalar);
+    this.#isOpen = true;
+    this.#lastUse = performance.now();
+  }
+
+  #finishLock(isDone: boolean): void {
+    const done = this.#afterLock;
+    this.#afterLock = null;
+    done?.(isDone);
+  }
+
+  #close(): void {
+    this.#memory?.[Symbol.dispose]();
+    this.#memory = null;
+    this.#isOpen = false;
+  }
+
+  /** Until the key is closed for want of use, in milliseconds; -1: never. */
+  idleMs(): number {
+    const { idleTimeoutSeconds } = this.#options;
+    if (idleTimeoutSeconds === 0 || !this.isOpen) return -1;
+    return Math.max(0, Math.ceil(this.#lastUse + idleTimeoutSeconds * 1000 - performance.now()));
+  }
+
+  /** Closes the key when nobody has used it for so long. */
+  closeIdle(): void {
+    if (this.idleMs() !== 0 || this.#current !== null) return;
+    this.#close();
+    this.#post({ type: "closed" });
+  }
+
+  [Symbol.dispose](): void {
+    this.#close();
+  }
+}
+
+/** The answer to everything that needs the key of a locked agent. */
+const LOCKED: Refusal = {
+  code: "ERR_UNLOCK_FAILED",
+  message: "cannot use the key: the agent is locked",
+  hint: "unlock it with: ssh-add -X",
+};

@@ -1,0 +1,13 @@
+/** Telling whether a file is the one that it was. Commands replace identity.json by rename(2), so its inode changes. */
+import { errnoOf } from "../errors.ts";
+import { host } from "../platform/host.ts";
+
+/** Changes when the file is replaced or removed; says nothing else. */
+export function fileStamp(path: string): string {
+  try {
+    const { dev, ino, size } = host.lstat(path);
+    return `${dev}:${ino}:${size}`;
+  } catch (error) {
+    return errnoOf(error) ?? "unknown";
+  }
+}

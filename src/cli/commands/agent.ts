@@ -1,0 +1,138 @@
+/** `amesh agent`: an ssh agent that holds this machine's key. */
+import { agentAt, type FoundAgent } from "../../agent/find.ts";
+import { type Readiness, runAgent } from "../../agent/agent.ts";
+import { reportFromBackground, startInBackground } from "../../agent/background.ts";
+import { refusalOf } from "../../agent/keeper.ts";
+import { defaultSocket } from "../../agent/socket_file.ts";
+import { AmeshError, Interrupted } from "../../errors.ts";
+import { loadIdentity } from "../../identity/store.ts";
+import { findInput } from "../../platform/input.ts";
+import { host } from "../../platform/host.ts";
+import { forbidInspection, setEnvironmentVariable } from "../../platform/libc.ts";
+import { absolutePath, ameshLayout, baseName, type Layout, shellQuote } from "../../platform/paths.ts";
+import { notifyReady } from "../../platform/socket.ts";
+import { print, printable, printJson, tell, warn } from "../output.ts";
+import { askPassphrase } from "../terminal.ts";
+
+/** Options of `agent`. */
+export type AgentFlags = {
+  readonly socket?: string;
+  readonly idleTimeout: number;
+  readonly confirm: boolean;
+  readonly foreground: boolean;
+  readonly printEnv: boolean;
+  readonly passphraseFd?: number;
+  readonly reportFd?: number;
+  readonly json: boolean;
+};
+
+/** What Debian and others install as the dialog that asks. */
+const USUAL_ASKPASS = "/usr/bin/ssh-askpass";
+
+/** @throws {AmeshError} as `runAgent`; `ERR_NO_AGENT`, `ERR_USAGE`, `ERR_BUSY`. */
+export async function agent(flags: AgentFlags): Promise<void> {
+  const layout = await ameshLayout();
+  const socket = flags.socket === undefined ? defaultSocket(layout) : absolutePath(flags.socket);
+  if (flags.printEnv) return await printRunning(socket, flags.json);
+  forbidInspection();
+  const askpass = flags.confirm ? findAskpass() : null;
+  if (flags.foreground) return await serve(flags, layout, socket, askpass);
+  if (await printOwn(layout, socket, flags.json)) return;
+  const report = startInBackground(flags.passphraseFd);
+  if ("ready" in report) await announce(report.ready, flags.json);
+  else if (!(await printOwn(layout, socket, flags.json))) throw taken(socket);
+}
+
+async function serve(
+  flags: AgentFlags,
+  layout: Layout,
+  socket: string,
+  askpass: string | null,
+): Promise<void> {
+  const { reportFd, idleTimeout, json } = flags;
+  // The dialogs know by it that yes and no are asked for, not a passphrase.
+  if (askpass !== null) setEnvironmentVariable("SSH_ASKPASS_PROMPT", "confirm");
+  let isReady = false;
+  try {
+    await runAgent(
+      {
+        layout,
+        socket,
+        isDefaultSocket: flags.socket === undefined,
+        askpass,
+        idleTimeoutSeconds: idleTimeout,
+        input: { descriptor: flags.passphraseFd, ask: askPassphrase },
+        warn,
+        log: (line) => tell(printable(`amesh: agent: ${line}`)),
+      },
+      async (ready) => {
+        isReady = true;
+        if (reportFd !== undefined) reportFromBackground(reportFd, { ready });
+        else await announce(ready, json);
+        const supervisor = host.env("NOTIFY_SOCKET");
+        if (supervisor) notifyReady(supervisor, "READY=1\nSTATUS=Serving the key of this machine");
+      },
+      async () => {
+        isReady = true;
+        if (reportFd !== undefined) reportFromBackground(reportFd, { taken: true });
+        else if (!(await printOwn(layout, socket, json))) throw taken(socket);
+      },
+    );
+  } catch (error) {
+    if (reportFd === undefined || isReady || error instanceof Interrupted) throw error;
+    reportFromBackground(reportFd, { refused: refusalOf(error) });
+  }
+}
+
+/** @throws {AmeshError} `ERR_USAGE`: there is none. */
+function findAskpass(): string {
+  const path = host.env("SSH_ASKPASS") || USUAL_ASKPASS;
+  if (path.startsWith("/") && findInput(path)?.kind === "file") return path;
+  throw new AmeshError("ERR_USAGE", `cannot ask for confirmation: there is no program "${path}"`, {
+    hint: "set SSH_ASKPASS to the full path of one, such as ssh-askpass or ksshaskpass",
+  });
+}
+
+/** Prints the lines of an agent that serves this identity there already. @returns whether it did. */
+async function printOwn(layout: Layout, socket: string, json: boolean): Promise<boolean> {
+  using running = agentAt(socket);
+  if (running === null) return false;
+  if (running.status.deviceId !== (await loadIdentity(layout)).fields.deviceId) throw taken(socket);
+  tell(`The agent is running already, as process ${running.status.pid}.`);
+  await announce(readinessOf(running), json);
+  return true;
+}
+
+async function printRunning(socket: string, json: boolean): Promise<void> {
+  using running = requireAgent(socket);
+  await announce(readinessOf(running), json);
+}
+
+function readinessOf({ status: { socket, pid, deviceId } }: FoundAgent): Readiness {
+  return { socket, pid, deviceId: deviceId ?? "" };
+}
+
+/** The agent at a socket. @throws {AmeshError} `ERR_NO_AGENT`. */
+export function requireAgent(socket: string): FoundAgent {
+  const running = agentAt(socket);
+  if (running !== null) return running;
+  throw new AmeshError("ERR_NO_AGENT", `cannot find an agent of amesh at "${socket}"`, {
+    hint: "start it with: amesh agent",
+  });
+}
+
+function taken(socket: string): AmeshError {
+  return new AmeshError("ERR_BUSY", `cannot listen on "${socket}": another program does`, {
+    hint: "choose another path with --socket; an agent of another identity ends with: amesh agent stop",
+  });
+}
+
+/** What a shell shall evaluate, as ssh-agent(1) prints it. */
+async function announce(ready: Readiness, json: boolean): Promise<void> {
+  if (json) return await printJson(ready);
+  const [socket, pid] = [shellQuote(ready.socket), ready.pid];
+  const isC = baseName(host.env("SHELL") ?? "").endsWith("csh");
+  const set = (name: string, value: string | number) =>
+    isC ? `setenv ${name} ${value};\n` : `${name}=${value}; export ${name};\n`;
+  await print(`${set("SSH_AUTH_SOCK", socket)}${set("SSH_AGENT_PID", pid)}echo Agent pid ${pid};\n`);
+}
