@@ -13,6 +13,9 @@ import { fileStamp } from "./stamp.ts";
 /** After the key could not be opened it is not tried again for so long, in milliseconds. */
 const PATIENCE_MS = 1000;
 
+/** As long as poll(2) can wait, in milliseconds. */
+const MAX_WAIT_MS = 0x7fff_ffff;
+
 /** A signature that is being made by the chip, or waits for it. */
 interface Order {
   readonly digest: Bytes;
@@ -233,7 +236,8 @@ export class KeyHolder implements Disposable {
   idleMs(): number {
     const { idleTimeoutSeconds } = this.#options;
     if (idleTimeoutSeconds === 0 || !this.isOpen) return -1;
-    return Math.max(0, Math.ceil(this.#lastUse + idleTimeoutSeconds * 1000 - performance.now()));
+    const ms = Math.ceil(this.#lastUse + idleTimeoutSeconds * 1000 - performance.now());
+    return Math.min(Math.max(0, ms), MAX_WAIT_MS);
   }
 
   /** Closes the key when nobody has used it for so long. */

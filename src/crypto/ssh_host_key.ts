@@ -13,7 +13,7 @@ const CURVES: Readonly<Record<string, { crv: string; digest: string; bytes: numb
 const RSA_DIGESTS: Readonly<Record<string, string>> = { "rsa-sha2-256": "sha256", "rsa-sha2-512": "sha512" };
 /** Below this an RSA key proves nothing. */
 const MIN_RSA_BYTES = 128;
-const CERTIFICATE = "-cert-v01@openssh.com";
+const CERTIFICATE = /-cert-v01@openssh\.com$/;
 
 /** A host key, which knows how its signatures are read. */
 interface HostKey {
@@ -98,10 +98,12 @@ function importJwk(key: JsonWebKey): KeyObject {
   return createPublicKey({ key, format: "jwk" });
 }
 
-/** An mpint without its sign (RFC 4251 §5). @throws {WireError} it is negative. */
+/** An mpint without its sign (RFC 4251 §5). @throws {WireError} it is negative, or has needless zeros. */
 function unsigned(mpint: Uint8Array): Uint8Array {
-  if (((mpint[0] ?? 0) & 0x80) !== 0) throw new WireError("a negative number");
-  return mpint[0] === 0 ? mpint.subarray(1) : mpint;
+  const [first, second] = [mpint[0] ?? 0, mpint[1] ?? 0];
+  if ((first & 0x80) !== 0) throw new WireError("a negative number");
+  if (mpint.length > 0 && first === 0 && (second & 0x80) === 0) throw new WireError("needless zeros");
+  return first === 0 ? mpint.subarray(1) : mpint;
 }
 
 /** An mpint as a number of fixed length. @throws {WireError} it is longer. */

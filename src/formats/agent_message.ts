@@ -188,7 +188,7 @@ export function parseExtensionResponse(payload: Uint8Array, name: string): Bytes
 export function parseDigestAnswer(fields: readonly Uint8Array[]): Bytes | Refusal {
   const [kind, ...rest] = fields;
   const text = (field: Uint8Array | undefined) => new TextDecoder().decode(field);
-  if (text(kind) === "signed" && rest[0]?.length === 64) return Uint8Array.from(rest[0]);
+  if (text(kind) === "signed" && rest[0]?.length === 64 && rest.length === 1) return Uint8Array.from(rest[0]);
   if (text(kind) !== "refused" || rest.length !== 3) throw new WireError("an unknown answer");
   return { code: text(rest[0]), message: text(rest[1]), hint: text(rest[2]) };
 }

@@ -26,6 +26,8 @@ export interface FileInfo {
   readonly dev: number;
   /** Inode number; 0 on Windows, where it is not known. */
   readonly ino: number;
+  /** When its content was last changed, in whole milliseconds since 1970; 0 when that is not known. */
+  readonly modifiedMs: number;
 }
 
 /** An open file or standard stream. */

@@ -17,6 +17,7 @@ function info(stat: Deno.FileInfo): FileInfo {
     size: stat.size,
     dev: stat.dev,
     ino: stat.ino ?? 0,
+    modifiedMs: stat.mtime?.getTime() ?? 0,
   };
 }
 
@@ -39,7 +40,7 @@ function stream(
     read: (buffer) => calls.readSync?.(buffer) ?? 0,
     write: (bytes) => calls.writeSync?.(bytes) ?? 0,
     sync: () => {},
-    info: () => ({ kind: "other", mode: null, uid: null, size: 0, dev: 0, ino: 0 }),
+    info: () => ({ kind: "other", mode: null, uid: null, size: 0, dev: 0, ino: 0, modifiedMs: 0 }),
     close: () => {},
     [Symbol.dispose]: () => {},
   };

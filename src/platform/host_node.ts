@@ -30,6 +30,7 @@ function info(stat: import("node:fs").Stats): FileInfo {
     size: stat.size,
     dev: stat.dev,
     ino: unix ? stat.ino : 0,
+    modifiedMs: Math.floor(stat.mtimeMs),
   };
 }
 

@@ -112,6 +112,7 @@ const UNKNOWN_FILE = {
   size: 0,
   dev: 0,
   ino: 0,
+  modifiedMs: 0,
 } as const;
 
 /** What stat(2) tells besides {@linkcode FileInfo}. */
@@ -150,6 +151,8 @@ function fileInfo(fd: number, path: string, flags: number): SystemFileInfo | nul
     // As makedev(3) puts the two together, for the numbers that Linux hands out.
     dev: ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0,
     ino: Number(view.getBigUint64(32, true)),
+    // stx_mtime: seconds and nanoseconds.
+    modifiedMs: Number(view.getBigInt64(112, true)) * 1000 + Math.floor(view.getUint32(120, true) / 1e6),
   };
 }
 

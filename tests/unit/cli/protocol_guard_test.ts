@@ -84,6 +84,13 @@ test("refuseProtocols() passes on the error of a message that cannot be read", a
   await assert.rejects(passOn(failing()), /disk on fire/);
 });
 
+test("refuseProtocols() looks at the start of a message, not of a long piece", async () => {
+  const long = concatBytes(STATEMENT, new Uint8Array(PROTOCOL_START_BYTES));
+  await assert.rejects(passOn(inPieces(long, [10])), refused);
+  const other = concatBytes(utf8("not "), long);
+  assert.deepEqual(await passOn(inPieces(other, [4])), other);
+});
+
 /** One byte shorter than what is looked at, as long, and longer. */
 const LENGTHS = [-1, 0, 1, 70_000].map((more) => PROTOCOL_START_BYTES + more);
 for (const size of [1, 4095, 65_535, 65_536, 65_537, 131_072]) {

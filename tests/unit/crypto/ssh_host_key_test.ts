@@ -171,8 +171,7 @@ const NUMBERS = stringsOf(stringsOf(ECDSA.signature)[1]!).map((mpint) => {
   bytes.set(mpint, 33 - mpint.length);
   return bytes.subarray(1);
 }) as [Bytes, Bytes];
-const withNumbers = (...mpints: readonly Uint8Array[]) =>
-  changed(ECDSA.signature, 1, concatBytes(...mpints));
+const withNumbers = (...mpints: readonly Uint8Array[]) => changed(ECDSA.signature, 1, concatBytes(...mpints));
 
 test("r and s are two positive numbers in the range, and nothing is behind them", () => {
   const [r, s] = NUMBERS.map(sshMpint) as [Bytes, Bytes];
@@ -250,5 +249,8 @@ test("a key in hardware is refused, also when its signature is right (PROTOCOL.u
   for (const hostKey of [blobOf(type, point, "ssh:"), blobOf(type, point)]) {
     assert.equal(verifies(hostKey, plain), false);
   }
-  assert.equal(verifies(blobOf("ssh-ed25519", point), blobOf("ssh-ed25519", sign(null, SESSION_ID, key))), true);
+  assert.equal(
+    verifies(blobOf("ssh-ed25519", point), blobOf("ssh-ed25519", sign(null, SESSION_ID, key))),
+    true,
+  );
 });

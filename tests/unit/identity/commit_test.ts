@@ -9,7 +9,7 @@ import type { ContinuityStatement } from "../../../src/formats/continuity.ts";
 import type { Identity } from "../../../src/formats/identity_file.ts";
 import { commitIdentity, type NewIdentity, proveKey } from "../../../src/identity/commit.ts";
 import { recordReplacement } from "../../../src/identity/records.ts";
-import type { NewKey } from "../../../src/keystore/keystore.ts";
+import type { HeldKey, NewKey } from "../../../src/keystore/keystore.ts";
 import { loadIdentity } from "../../../src/identity/store.ts";
 import { addKey, type AmeshPlace, ameshPlace, identityOf, keyNameOf } from "../../support/amesh_place.ts";
 import { ameshError } from "../../support/errors.ts";
@@ -30,6 +30,9 @@ const statement: ContinuityStatement = {
   newSignature: new Uint8Array(64) as Bytes,
 };
 
+/** No agent holds these. */
+const HELD: HeldKey = { in: "memory", takeScalar: () => Promise.reject(new Error("nobody holds it")) };
+
 /** The key of `floor-other` as one that was just made in the place of that of `floor`, and whether it was taken back. */
 function newKey(here: AmeshPlace, persistSecrets = () => {}): NewKey {
   const path = addKey(here.layout, "floor-other");
@@ -37,6 +40,7 @@ function newKey(here: AmeshPlace, persistSecrets = () => {}): NewKey {
     signer: {
       publicKey: NEW.publicKey,
       sign: () => Promise.reject(new Error("nobody signs here")),
+      held: HELD,
       [Symbol.dispose]: () => {},
     },
     identityFields: {},
@@ -244,6 +248,7 @@ for (const [name, of, message] of proofs) {
         };
         return await (of === "its own" ? key : other).sign(again());
       },
+      held: HELD,
       [Symbol.dispose]: () => {},
     };
     const proof = proveKey({ signer, identityFields: {}, persistSecrets: () => {}, discard: async () => {} });

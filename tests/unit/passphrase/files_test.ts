@@ -165,7 +165,10 @@ const exposures: [mode: number | null, credential: boolean, allow: string, want:
 for (const [mode, credential, allow, want] of exposures) {
   test(`findExposure() of mode ${mode?.toString(8)}, credential ${credential}, AMESH_ALLOW_GROUP_READ=${allow}`, () => {
     using _environment = setEnvironment({ AMESH_ALLOW_GROUP_READ: allow });
-    const found = findExposure({ kind: "file", mode, uid: 1, size: 1, dev: 1, ino: 1 }, credential);
+    const found = findExposure(
+      { kind: "file", mode, uid: 1, size: 1, dev: 1, ino: 1, modifiedMs: 0 },
+      credential,
+    );
     if (want === null) assert.equal(found, null);
     else assert.match(found ?? "", want);
   });

@@ -56,6 +56,7 @@ const info = (change: Partial<FileInfo>): FileInfo => ({
   size: 0,
   dev: 1,
   ino: 1,
+  modifiedMs: 0,
   ...change,
 });
 
