@@ -13,6 +13,8 @@ import {
 } from "../formats/agent_message.ts";
 import { SshReader, WireError } from "../formats/ssh_wire.ts";
 import { host } from "../platform/host.ts";
+import { findInput } from "../platform/input.ts";
+import { withoutLibc } from "../platform/libc.ts";
 import { closeFd, connectUnix, type Fd, peerOf, receive, send, setTimeouts } from "../platform/socket.ts";
 
 /** How long an agent may take to say who it is, in milliseconds. A signature may take as long as a person does. */
@@ -33,13 +35,18 @@ export class AgentClient implements Disposable {
    * @throws {AmeshError} `ERR_SYSTEM`.
    */
   static connect(path: string): AgentClient | null {
-    let fd: Fd;
+    // Without one there is no need to load what sockets need, and Windows has none of it.
+    if (host.os === "windows" || findInput(path)?.kind !== "socket") return null;
     try {
-      fd = connectUnix(path);
+      return withoutLibc(() => AgentClient.#open(path), () => null);
     } catch (error) {
       if (errnoOf(error) === undefined) throw error;
       return null;
     }
+  }
+
+  static #open(path: string): AgentClient | null {
+    const fd = connectUnix(path);
     const peer = peerOf(fd);
     if (peer === null || peer.uid === host.euid() || peer.uid === 0) return new AgentClient(fd, path);
     closeFd(fd);

@@ -1,4 +1,5 @@
 /** Asking a person before each use of the key, by the program that SSH_ASKPASS names, one question at a time. */
+import { type Bytes, concatBytes } from "../bytes.ts";
 import type { Fd } from "../platform/socket.ts";
 import { closeFd, makePipe, receive } from "../platform/socket.ts";
 import { endProcess, spawn, waitExit } from "../platform/spawn.ts";
@@ -21,9 +22,8 @@ interface Dialog {
   readonly question: Question;
   readonly pid: number;
   readonly output: Fd;
-  readonly buffer: Uint8Array;
-  length: number;
-  isRead: boolean;
+  /** What it has said so far. */
+  answer: Bytes;
 }
 
 /** The questions of one agent. */
@@ -34,17 +34,12 @@ export class Confirmations {
   /** @param askpass the program. */
   constructor(readonly askpass: string) {}
 
-  /** Descriptor to read from, while a program has it open. */
-  get descriptor(): Fd | null {
-    return this.#dialog === null || this.#dialog.isRead ? null : this.#dialog.output;
+  /** Whether a program is asking, whose end {@linkcode proceed} has to look for: no descriptor tells of it. */
+  get isAsking(): boolean {
+    return this.#dialog !== null;
   }
 
-  /** Whether a program has said what it had to say and still has to end. */
-  get isEnding(): boolean {
-    return this.#dialog?.isRead ?? false;
-  }
-
-  /** Asks when the questions before are answered. @throws {AmeshError} the program cannot be started. */
+  /** Asks when the questions before are answered. */
   ask(question: Question): void {
     this.#waiting.push(question);
   }
@@ -52,7 +47,6 @@ export class Confirmations {
   /**
    * Goes on with what can be done without waiting.
    *
-   * @param start is told before each program is started what it is asked.
    * @returns why a program could not be started; `null` when none failed.
    */
   proceed(): unknown {
@@ -78,8 +72,7 @@ export class Confirmations {
         argv: [this.askpass, question.text],
         descriptors: { 1: pipe.write },
       });
-      const buffer = new Uint8Array(MAX_ANSWER_BYTES);
-      return { question, pid, output: pipe.read, buffer, length: 0, isRead: false };
+      return { question, pid, output: pipe.read, answer: new Uint8Array(0) };
     } catch (error) {
       closeFd(pipe.read);
       throw error;
@@ -91,18 +84,14 @@ export class Confirmations {
   /** @returns whether it is over. */
   #finish(dialog: Dialog): boolean {
     if (dialog.question.isVoid()) endProcess(dialog.pid, SIGTERM);
-    while (!dialog.isRead) {
-      const room = dialog.buffer.subarray(dialog.length);
-      const count = receive(dialog.output, room.length > 0 ? room : new Uint8Array(MAX_ANSWER_BYTES));
-      if (count === "later") break;
-      if (count === 0) dialog.isRead = true;
-      else dialog.length += count;
-    }
+    // Its end counts, not that of its output, which something that it has started may keep open.
     const exit = waitExit(dialog.pid);
+    dialog.answer = drain(dialog.output, dialog.answer);
     if (exit === null) return false;
+    const isAllowed = exit.code === 0 && isYes(dialog.answer);
     closeFd(dialog.output);
     this.#dialog = null;
-    if (!dialog.question.isVoid()) dialog.question.answer(exit.code === 0 && isYes(dialog));
+    if (!dialog.question.isVoid()) dialog.question.answer(isAllowed);
     return true;
   }
 
@@ -112,9 +101,19 @@ export class Confirmations {
   }
 }
 
+/** Adds what a program has written. What is too long for a yes is read all the same: a full pipe would stop the program. */
+function drain(output: Fd, before: Bytes): Bytes {
+  const piece = new Uint8Array(4096);
+  for (let answer = before;;) {
+    const count = receive(output, piece);
+    if (count === "later" || count === 0) return answer;
+    answer = concatBytes(answer, piece.subarray(0, count)).slice(0, MAX_ANSWER_BYTES + 1);
+  }
+}
+
 /** What ssh-agent takes for a yes: nothing, an empty line, or the word. */
-function isYes({ buffer, length }: Dialog): boolean {
-  if (length > MAX_ANSWER_BYTES) return false;
-  const answer = new TextDecoder().decode(buffer.subarray(0, length));
+function isYes(bytes: Bytes): boolean {
+  if (bytes.length > MAX_ANSWER_BYTES) return false;
+  const answer = new TextDecoder().decode(bytes);
   return answer === "" || answer.startsWith("\n") || answer.trim().toLowerCase() === "yes";
 }

@@ -44,7 +44,9 @@ export class Connection {
     const rest = this.#input.subarray(this.#start, this.#end);
     const target = this.#start > 0 ? this.#input : new Uint8Array(2 * this.#input.length);
     target.set(rest);
-    if (target !== this.#input) this.#input.fill(0);
+    // What is not in force any more may have been a passphrase.
+    if (target === this.#input) this.#input.fill(0, rest.length);
+    else this.#input.fill(0);
     this.#input = target;
     this.#end = rest.length;
     this.#start = 0;

@@ -27,7 +27,7 @@ const MAX_CONNECTIONS = 4096;
 const FRAMES_PER_TURN = 32;
 /** The runtimes finish what they have collected when a thread comes back to them, so it does from time to time. */
 const REQUESTS_PER_REST = 1024;
-/** Before a program that has answered is looked at again, and before accepting is tried again, in milliseconds. */
+/** Before a program that asks is looked at again, and before accepting is tried again, in milliseconds. */
 const RETRY_MS = 50;
 
 /** One run of the socket thread. */
@@ -38,6 +38,8 @@ export class AgentServer {
   readonly #unfinished = new Set<Connection>();
   readonly #requests: Requests;
   #isAccepting = false;
+  /** Since when nothing can be accepted, because there are no descriptors left. */
+  #refusedAt: number | null = null;
   #isStopping = false;
   #handled = 0;
 
@@ -64,9 +66,9 @@ export class AgentServer {
         else if (fd === this.options.listener) this.#welcome();
         else this.#serve(fd, readable, gone);
       }
-      for (const connection of [...this.#unfinished]) this.#work(connection);
       this.#ask();
-      if (!this.#isAccepting && this.#connections.size < MAX_CONNECTIONS) this.#accept(true);
+      for (const connection of [...this.#unfinished]) this.#work(connection);
+      this.#acceptAgain();
       this.keys.closeIdle();
       if (this.#handled >= REQUESTS_PER_REST) {
         this.#handled = 0;
@@ -78,7 +80,7 @@ export class AgentServer {
 
   #timeout(): number {
     if (this.#unfinished.size > 0) return 0;
-    if (!this.#isAccepting || this.#requests.confirmations?.isEnding) return RETRY_MS;
+    if (!this.#isAccepting || this.#requests.confirmations?.isAsking) return RETRY_MS;
     return this.keys.idleMs();
   }
 
@@ -108,15 +110,22 @@ export class AgentServer {
     else this.#poll.delete(this.options.listener);
   }
 
+  #acceptAgain(): void {
+    if (this.#isAccepting || this.#connections.size >= MAX_CONNECTIONS) return;
+    if (this.#refusedAt === null || performance.now() - this.#refusedAt >= RETRY_MS) this.#accept(true);
+  }
+
   #welcome(): void {
     while (this.#connections.size < MAX_CONNECTIONS) {
       let fd: Fd | null;
       try {
         fd = acceptConnection(this.options.listener);
       } catch (error) {
-        this.#log(`cannot accept a connection: ${errorText(error)}`);
+        if (this.#refusedAt === null) this.#log(`cannot accept a connection: ${errorText(error)}`);
+        this.#refusedAt = performance.now();
         break;
       }
+      this.#refusedAt = null;
       if (fd === null) return;
       const peer = peerOf(fd);
       if (peer !== null && peer.uid !== host.euid() && peer.uid !== 0) {
@@ -132,11 +141,7 @@ export class AgentServer {
 
   #serve(fd: Fd, readable: boolean, gone: boolean): void {
     const connection = this.#connections.get(fd);
-    if (connection === undefined) {
-      // The output of the program that asks a person.
-      this.#poll.delete(fd);
-      return;
-    }
+    if (connection === undefined) return;
     if (connection.isBlocked) {
       if (gone || !connection.flush()) this.#drop(connection);
       else this.#work(connection);
@@ -156,14 +161,19 @@ export class AgentServer {
     while (!connection.isBusy && !connection.isBlocked && !connection.isClosed && turns++ < FRAMES_PER_TURN) {
       const frame = connection.nextFrame();
       if (frame === null) break;
-      if (frame === "malformed") return this.#drop(connection);
+      if (frame === "malformed") {
+        connection.flush();
+        return this.#drop(connection);
+      }
       this.#handled++;
       this.#handle(connection, frame);
     }
     if (!connection.flush()) return this.#drop(connection);
-    if (turns > FRAMES_PER_TURN) this.#unfinished.add(connection);
     const { isBlocked, isBusy } = connection;
-    this.#poll.set(connection.fd, { read: !isBlocked && !isBusy, write: isBlocked });
+    const isUnfinished = turns > FRAMES_PER_TURN && !isBusy && !isBlocked;
+    if (isUnfinished) this.#unfinished.add(connection);
+    // Not read before all of it is answered: the end of what a client sends is no reason to leave requests unanswered.
+    this.#poll.set(connection.fd, { read: !isBlocked && !isBusy && !isUnfinished, write: isBlocked });
   }
 
   #handle(connection: Connection, frame: Uint8Array): void {
@@ -190,14 +200,8 @@ export class AgentServer {
 
   /** Lets the program that asks a person go on. */
   #ask(): void {
-    const { confirmations } = this.#requests;
-    if (confirmations === null) return;
-    const before = confirmations.descriptor;
-    const failure = confirmations.proceed();
-    const after = confirmations.descriptor;
+    const failure = this.#requests.confirmations?.proceed() ?? null;
     if (failure !== null) this.#log(`cannot ask by "${this.options.askpass}": ${errorText(failure)}`);
-    if (before !== null && before !== after) this.#poll.delete(before);
-    if (after !== null) this.#poll.set(after, { read: true, write: false });
   }
 
   #log(line: string): void {

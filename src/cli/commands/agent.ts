@@ -31,6 +31,7 @@ const USUAL_ASKPASS = "/usr/bin/ssh-askpass";
 
 /** @throws {AmeshError} as `runAgent`; `ERR_NO_AGENT`, `ERR_USAGE`, `ERR_BUSY`. */
 export async function agent(flags: AgentFlags): Promise<void> {
+  if (host.os === "windows") throw new AmeshError("ERR_USAGE", "there is no agent on Windows");
   const layout = await ameshLayout();
   const socket = flags.socket === undefined ? defaultSocket(layout) : absolutePath(flags.socket);
   if (flags.printEnv) return await printRunning(socket, flags.json);

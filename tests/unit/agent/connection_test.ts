@@ -55,7 +55,14 @@ function receiveAll(fd: Fd, length: number): Bytes {
 }
 
 test("frames come out whole and in order, wherever they are cut", () => {
-  const payloads = [pattern(1), pattern(3), pattern(REST_BYTES - 4), pattern(REST_BYTES), pattern(9000), pattern(2)];
+  const payloads = [
+    pattern(1),
+    pattern(3),
+    pattern(REST_BYTES - 4),
+    pattern(REST_BYTES),
+    pattern(9000),
+    pattern(2),
+  ];
   const all = concatBytes(...payloads.map(framed));
   for (const size of [1, 2, 3, 5, 7, 64, 1000, 4095, 4096, 4097, all.length]) {
     const pieces = Array.from(
