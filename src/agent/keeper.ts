@@ -133,6 +133,7 @@ export class Keeper implements Disposable {
   }
 
   async #signOnce(message: HashedMessage): Promise<Bytes> {
+    if (this.#sealed !== null) throw new AmeshError("ERR_UNLOCK_FAILED", "cannot sign: the agent is locked");
     if (this.#opened === null) await this.open();
     const held = this.#opened?.signer.held;
     if (held?.in === "hardware") return await held.signHashed(message);
@@ -142,6 +143,7 @@ export class Keeper implements Disposable {
   /** Locks: the key is closed, what was in memory of it lies under the passphrase. Wipes both. @returns whether it did. */
   async lock(passphrase: Bytes, scalar: Bytes | null): Promise<boolean> {
     try {
+      if (passphrase.length === 0) return false;
       const salt = crypto.getRandomValues(new Uint8Array(SALT_BYTES));
       const nonce = crypto.getRandomValues(new Uint8Array(NONCE_BYTES));
       const ciphertext = await withStretched(

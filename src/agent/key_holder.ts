@@ -138,6 +138,10 @@ export class KeyHolder implements Disposable {
       const order = this.#orders.shift();
       if (order === undefined) return;
       if (order.isVoid()) continue;
+      if (this.#isLocked) {
+        order.done(LOCKED);
+        continue;
+      }
       this.#current = order;
       this.#post({ type: "sign", digest: order.digest, bytes: order.bytes });
     }
@@ -145,6 +149,11 @@ export class KeyHolder implements Disposable {
 
   /** Locks by a passphrase. @param done whether it did. */
   lock(passphrase: Bytes, done: (done: boolean) => void): void {
+    // What is sealed is the key of the identity in force.
+    this.withIdentity(() => this.#lock(passphrase, done));
+  }
+
+  #lock(passphrase: Bytes, done: (done: boolean) => void): void {
     if (this.#isLocked || this.#afterLock !== null) return done(false);
     const scalar = this.#memory?.copyScalar() ?? null;
     this.#afterLock = done;
@@ -153,6 +162,10 @@ export class KeyHolder implements Disposable {
 
   /** Unlocks by that passphrase. */
   unlock(passphrase: Bytes, done: (done: boolean) => void): void {
+    this.withIdentity(() => this.#unlock(passphrase, done));
+  }
+
+  #unlock(passphrase: Bytes, done: (done: boolean) => void): void {
     if (!this.#isLocked || this.#afterLock !== null) return done(false);
     this.#afterLock = done;
     this.#post({ type: "unlock", passphrase }, [passphrase]);
@@ -183,6 +196,7 @@ export class KeyHolder implements Disposable {
         if (message.done) {
           this.#close();
           this.#isLocked = true;
+          this.#sendOrder();
         }
         return this.#finishLock(message.done);
       case "unlocked":
@@ -208,9 +222,8 @@ export class KeyHolder implements Disposable {
     this.#state = { ...state, open: null };
     if (state.open?.in === "memory") this.#hold(state.open.scalar);
     else this.#isOpen = state.open !== null;
-    if (state.problem === null) return;
-    this.#failedAt = performance.now();
-    this.note(state.problem);
+    this.#failedAt = state.problem === null ? -Infinity : performance.now();
+    if (state.problem !== null) this.note(state.problem);
   }
 
   #hold(scalar: Bytes): void {
