@@ -35,7 +35,8 @@ export class KeyHolder implements Disposable {
   /** What was asked of the main thread about the identity, and who waits for it. */
   #asked: "open" | "changed" | null = null;
   readonly #waiting: (() => void)[] = [];
-  readonly #orders: Order[] = [];
+  /** With the identity whose key is to sign. */
+  readonly #orders: (Order & { readonly deviceId: string | undefined })[] = [];
   #current: Order | null = null;
   #afterLock: ((done: boolean) => void) | null = null;
   #lastUse = performance.now();
@@ -129,7 +130,7 @@ export class KeyHolder implements Disposable {
 
   /** Lets the chip sign, after what was ordered before. */
   order(order: Order): void {
-    this.#orders.push(order);
+    this.#orders.push({ ...order, deviceId: this.facts?.deviceId });
     this.#sendOrder();
   }
 
@@ -138,8 +139,9 @@ export class KeyHolder implements Disposable {
       const order = this.#orders.shift();
       if (order === undefined) return;
       if (order.isVoid()) continue;
-      if (this.#isLocked) {
-        order.done(LOCKED);
+      const refusal = this.#isLocked ? LOCKED : order.deviceId === this.facts?.deviceId ? null : REPLACED;
+      if (refusal !== null) {
+        order.done(refusal);
         continue;
       }
       this.#current = order;
@@ -264,6 +266,13 @@ export class KeyHolder implements Disposable {
     this.#close();
   }
 }
+
+/** The answer to what was asked of the key of another identity than the one in force. */
+export const REPLACED: Refusal = {
+  code: "ERR_BUSY",
+  message: "cannot use the key: the agent serves another identity now",
+  hint: "try again",
+};
 
 /** The answer to everything that needs the key of a locked agent. */
 const LOCKED: Refusal = {

@@ -21,7 +21,7 @@ import { programOf } from "../platform/spawn.ts";
 import { sha256 } from "../crypto/held_key.ts";
 import { Confirmations } from "./confirmation.ts";
 import type { Connection } from "./connection.ts";
-import type { KeyHolder } from "./key_holder.ts";
+import { type KeyHolder, REPLACED } from "./key_holder.ts";
 import type { FromServer, ServerOptions } from "./messages.ts";
 import { describeData } from "./session.ts";
 
@@ -152,7 +152,7 @@ export class Requests {
       keys.withIdentity(() => {
         if (keys.facts?.deviceId !== deviceId) {
           this.#refused++;
-          return done(encodeDigestAnswer(OTHER_IDENTITY));
+          return done(encodeDigestAnswer(REPLACED));
         }
         this.#use({
           connection,
@@ -174,10 +174,13 @@ export class Requests {
       done(use.answer(answer));
     };
     const { keys } = this.around;
+    const deviceId = keys.facts?.deviceId;
     const sign = () =>
       keys.withOpenKey((refusal) => {
         if (use.connection.isClosed) return;
         if (refusal !== null) return finish(refusal);
+        // A person may have taken long to agree.
+        if (keys.facts?.deviceId !== deviceId) return finish(REPLACED);
         const { memory } = keys;
         if (memory !== null) return finish(use.now(memory));
         keys.order({
@@ -263,12 +266,6 @@ export class Requests {
     });
   }
 }
-
-const OTHER_IDENTITY: Refusal = {
-  code: "ERR_BUSY",
-  message: "cannot sign: the agent serves another identity now",
-  hint: "try again",
-};
 
 /** As ssh-keygen -l shows a key. */
 function fingerprint(blob: Uint8Array): string {
