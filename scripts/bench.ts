@@ -1,15 +1,20 @@
 /**
- * `deno task bench`: whole processes of amesh beside programs that everybody has, as a Markdown table on stdout.
+ * `deno task bench`: whole processes of amesh, and its agent, beside programs that everybody has, as Markdown
+ * tables on stdout.
  *
  * Nothing is judged by its exit code: figures of a machine that does other things are no test. Linux only.
  */
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { findProgram, planGroups } from "./bench/figures.ts";
+import { measureAgents } from "./bench/agent.ts";
+import { commandMaker, findProgram, planGroups } from "./bench/figures.ts";
 import { type Form, FORMS, makePrograms, type Programs } from "./bench/programs.ts";
-import { formatHeader, measureGroup } from "./bench/table.ts";
+import { formatHeader, formatProcessHead, type Group, measureGroup } from "./bench/table.ts";
 
-const USAGE = `usage: deno task bench [options]
+const USAGE = `usage: deno task bench [processes|agent] [options]
+
+  processes     whole processes of commands
+  agent         signatures a second of the agent, its memory, and sign through it (default: both)
 
   --runs N      rounds of every group (default 20; a third of them for the file of 1 GiB)
   --only REGEX  figures whose title matches (default all)
@@ -17,9 +22,14 @@ const USAGE = `usage: deno task bench [options]
                 (default: bun and deno, and deno-run where deno is made by a stand-in or not at all)
 
 Compared are the programs of Debian's packages argon2, openssl, tpm2-tools and tpm2-openssl, the TPM is that of
-swtpm; peak memory needs the package time.`;
+swtpm; peak memory needs the package time. The agent is compared with that of the package openssh-client, by a
+client that gcc compiles.`;
+
+const PARTS = ["processes", "agent"] as const;
+type Part = typeof PARTS[number];
 
 interface Request {
+  readonly parts: readonly Part[];
   readonly runs: number;
   readonly forms: readonly Form[];
   readonly only: RegExp;
@@ -33,10 +43,13 @@ function parseRequest(args: readonly string[]): Request | null {
     only: { type: "string", default: "" },
   } as const;
   try {
-    const { values: { runs, form, only } } = parseArgs({ args: [...args], options });
+    const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true });
+    const { runs, form, only } = values;
+    const parts = positionals.map((name) => PARTS.find((known) => known === name));
     const forms = (form ?? []).map((name) => FORMS.find((known) => known === name));
-    if (!/^[1-9]\d*$/.test(runs) || forms.includes(undefined)) return null;
+    if (!/^[1-9]\d*$/.test(runs) || forms.includes(undefined) || parts.includes(undefined)) return null;
     return {
+      parts: parts.length > 0 ? parts.filter((known) => known !== undefined) : PARTS,
       runs: Number(runs),
       forms: forms.filter((known) => known !== undefined),
       only: new RegExp(only),
@@ -84,12 +97,24 @@ async function main(args: readonly string[]): Promise<number> {
   });
   try {
     const programs = await makeForms(request.forms, join(work, "programs"));
-    using plan = await planGroups(programs, work, request.runs, note);
     const time = findProgram("time", "peak memory is not measured", note);
+    const measureAll = async (groups: readonly Group[]) => {
+      for (const line of formatProcessHead()) console.log(line);
+      for (const group of groups.filter(({ title }) => request.only.test(title))) {
+        const rows = await measureGroup(group, { time, errors: join(work, "errors"), note });
+        for (const row of rows) console.log(row);
+      }
+    };
     console.log(formatHeader(request.runs));
-    for (const group of plan.groups.filter(({ title }) => request.only.test(title))) {
-      const rows = await measureGroup(group, { time, errors: join(work, "errors"), note });
-      for (const row of rows) console.log(row);
+    if (request.parts.includes("processes")) {
+      using plan = await planGroups(programs, work, request.runs, note);
+      await measureAll(plan.groups);
+    }
+    if (request.parts.includes("agent")) {
+      const command = commandMaker(work, "/dev/null");
+      using agents = await measureAgents(programs, { ...request, work, command, note });
+      for (const line of agents?.lines ?? []) console.log(line);
+      if (agents !== null) await measureAll(agents.groups);
     }
     return 0;
   } finally {

@@ -32,6 +32,21 @@ export function findProgram(name: string, consequence: string, note: Note): stri
   return undefined;
 }
 
+/** Commands whose files are in `work`, each with the same standard input. */
+export function commandMaker(work: string, stdin: string): MakeCommand {
+  return (argv, identity = "identity") => ({
+    argv,
+    env: {
+      PATH: "/usr/bin:/bin",
+      HOME: work,
+      AUTH_MESH_DIR: join(work, identity),
+      DENO_DIR: join(work, "deno"),
+      DENO_NO_UPDATE_CHECK: "1",
+    },
+    stdin,
+  });
+}
+
 /** What is measured; disposing of it ends what was started for it. */
 export interface Plan extends Disposable {
   readonly groups: readonly Group[];
@@ -52,17 +67,7 @@ export async function planGroups(
   await Deno.writeTextFile(stdin, PASSPHRASE);
   const small = join(work, "small");
   await Deno.writeTextFile(small, "a small file\n");
-  const command: MakeCommand = (argv, identity = "identity") => ({
-    argv,
-    env: {
-      PATH: "/usr/bin:/bin",
-      HOME: work,
-      AUTH_MESH_DIR: join(work, identity),
-      DENO_DIR: join(work, "deno"),
-      DENO_NO_UPDATE_CHECK: "1",
-    },
-    stdin,
-  });
+  const command = commandMaker(work, stdin);
   const [first] = programs;
   if (first === undefined) return { groups: [], [Symbol.dispose]: () => {} };
   measure(

@@ -52,18 +52,19 @@ const HEADINGS = [
   "goal",
 ];
 
-/** What stands above the rows. @param runs rounds of a group. */
+/** What stands above all tables. @param runs rounds of a group. */
 export function formatHeader(runs: number): string {
   const model = /^model name\s*: (.*)$/m.exec(Deno.readTextFileSync("/proc/cpuinfo"))?.[1] ?? Deno.build.arch;
   const kernel = /^\d+\.\d+/.exec(Deno.osRelease())?.[0] ?? "";
   const load = Deno.loadavg()[0]?.toFixed(1);
-  return [
-    `${navigator.hardwareConcurrency} × ${model}, Linux ${kernel}, load ${load} at the start; ${runs} rounds after ` +
-    `${WARM_UP_ROUNDS} of warm-up (fewer for 1 GiB). Times in ms, min / median / max; peak memory in MB (10⁶ bytes).`,
-    "",
-    formatRow(HEADINGS),
-    formatRow(HEADINGS.map(() => "---")),
-  ].join("\n");
+  return `${navigator.hardwareConcurrency} × ${model}, Linux ${kernel}, load ${load} at the start; ${runs} rounds ` +
+    `after ${WARM_UP_ROUNDS} of warm-up (fewer for 1 GiB). Spreads are min / median / max; times in ms where nothing ` +
+    "else is said; peak memory in MB (10⁶ bytes).";
+}
+
+/** What stands above the rows of {@linkcode measureGroup}. */
+export function formatProcessHead(): string[] {
+  return ["", ...formatTableHead(HEADINGS)];
 }
 
 /** Measures a group. @returns a row per program; a program that fails is noted and has none. */
@@ -118,15 +119,23 @@ function formatRatios(runs: readonly Sample[], peer: readonly Sample[], goal: nu
   ];
 }
 
-function verdict(met: boolean): string {
+/** Whether a goal is met, in a word. */
+export function verdict(met: boolean): string {
   return met ? "met" : "missed";
 }
 
-function formatSpread(values: readonly number[]): string {
+/** Smallest, middle and largest. */
+export function formatSpread(values: readonly number[]): string {
   const { min, median, max } = spreadOf(values);
   return [min, median, max].map((value) => value.toFixed(value < 100 ? 1 : 0)).join(" / ");
 }
 
-function formatRow(cells: readonly string[]): string {
+/** The two lines above the rows of a table. */
+export function formatTableHead(headings: readonly string[]): string[] {
+  return [formatRow(headings), formatRow(headings.map(() => "---"))];
+}
+
+/** A row of a table. */
+export function formatRow(cells: readonly string[]): string {
   return `| ${cells.join(" | ")} |`;
 }
