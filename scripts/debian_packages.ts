@@ -13,7 +13,10 @@ export interface Requirement {
 /** Everything that a Debian with nothing but Node.js and npm may lack. */
 export const REQUIREMENTS: readonly Requirement[] = [
   { program: "openssl", package: "openssl", why: "verifies what amesh signs, and signs what amesh verifies" },
-  { program: "ssh-keygen", package: "openssh-client", why: "reads and writes public keys in the SSH format" },
+  { program: "ssh", package: "openssh-client", why: "uses the agent, with its ssh-add and ssh-keygen" },
+  { program: "sshd", package: "openssh-server", why: "is the server that ssh logs in to" },
+  { program: "git", package: "git", why: "signs commits by the agent" },
+  { program: "csh", package: "csh", why: "reads what the agent prints for it" },
   { program: "argon2", package: "argon2", why: "gives the reference value of a stretched passphrase" },
   {
     program: "strace",
@@ -78,8 +81,30 @@ export async function installMissing(): Promise<Requirement[]> {
   const names = [...new Set(missing.map((requirement) => requirement.package))];
   console.log(`installing ${names.join(", ")}`);
   await aptGet("update", "--quiet=2");
-  await aptGet("install", "--quiet=2", "--yes", "--no-install-recommends", ...names);
+  const policy = denyServices();
+  try {
+    await aptGet("install", "--quiet=2", "--yes", "--no-install-recommends", ...names);
+  } finally {
+    if (policy !== null) Deno.removeSync(policy);
+  }
   return missing.filter((requirement) => !isThere(requirement));
+}
+
+/**
+ * The tests need programs, not the services that come with some packages: sshd would listen for everybody. Debian asks
+ * this file before it starts one.
+ *
+ * @returns its path; `null` when the machine has one already, whose say it is.
+ */
+function denyServices(): string | null {
+  const path = "/usr/sbin/policy-rc.d";
+  try {
+    Deno.writeTextFileSync(path, "#!/bin/sh\nexit 101\n", { createNew: true, mode: 0o755 });
+    return path;
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) return null;
+    throw error;
+  }
 }
 
 /** A failure needs no report of its own: what is missing afterwards is reported. */

@@ -1,12 +1,14 @@
-/** Flags of descriptors by fcntl(2), copies of them above a number, and which ones a program would inherit. */
+/**
+ * Flags of descriptors by fcntl(2), copies of them above a number, and which ones a program would inherit.
+ */
 import { library } from "../ffi/ffi.ts";
 import { host } from "./host.ts";
 import { checked, cString, libcPaths, readCString } from "./libc.ts";
 
 /**
- * fcntl(2) is variadic. On macOS on arm64 what is variadic lies on the stack, however many registers are free; so the
- * argument is passed twice, as the third one, where all others look for it, and as the ninth, which is the first that
- * does not fit into a register there. The ones between are never read.
+ * fcntl(2) is variadic. On macOS on arm64 what is variadic lies on the stack, however many registers are
+ * free; so the argument is passed twice, as the third one, where all others look for it, and as the ninth,
+ * which is the first that does not fit into a register there. The ones between are never read.
  */
 const libc = library(libcPaths, {
   fcntl: {
@@ -56,7 +58,11 @@ export function setNonblocking(fd: number): void {
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK[system()]);
 }
 
-/** A copy of a descriptor, close-on-exec, with a number that is at least `lowest`. @throws {Error} with `code`. */
+/**
+ * A copy of a descriptor, close-on-exec, with a number that is at least `lowest`.
+ *
+ * @throws {Error} with `code`.
+ */
 export function duplicateAbove(fd: number, lowest: number): number {
   return fcntl(fd, F_DUPFD_CLOEXEC[system()], lowest);
 }
@@ -67,13 +73,13 @@ const SCANNED = 1024;
 const NAME_OFFSET = 19n;
 
 /**
- * Descriptors from 3 on that reach programs which this process starts: what it was given itself, because the runtimes
+ * Descriptors that reach programs which this process starts: what it was given itself, because the runtimes
  * and amesh open theirs close-on-exec. None on macOS, where a program gets no more than it is meant to.
  */
 export function inheritedDescriptors(): number[] {
   if (host.os === "darwin") return [];
   const listed = listDescriptors() ?? Array.from({ length: SCANNED }, (_, fd) => fd);
-  return listed.filter((fd) => fd > 2 && isInherited(fd));
+  return listed.filter(isInherited);
 }
 
 /** All that are open; `null` without /proc. Deno lets nobody else read it. */

@@ -15,7 +15,9 @@ const POLLERR = 0x8;
 const POLLHUP = 0x10;
 const POLLNVAL = 0x20;
 
-/** Words of a struct pollfd: the descriptor, then what is asked for (lower half) and what is so (upper half). */
+/**
+ * Words of a struct pollfd: the descriptor, then what is asked for (lower half) and what is so (upper half).
+ */
 const ENTRY_WORDS = 2;
 
 /** What {@linkcode PollSet.wait} tells of one descriptor. */
@@ -25,8 +27,8 @@ export interface Ready {
   readonly readable: boolean;
   readonly writable: boolean;
   /**
-   * The other side is gone for good, or the descriptor is not open; told whatever the interest is, at every wait. What
-   * the other side had sent can still be read when it is `readable` too.
+   * The other side is gone for good, or the descriptor is not open; told whatever the interest is, at every
+   * wait. What the other side had sent can still be read when it is `readable` too.
    */
   readonly gone: boolean;
 }
@@ -80,8 +82,8 @@ export class PollSet {
    * Blocks this thread until a descriptor is ready.
    *
    * @param timeoutMs milliseconds; -1: for ever.
-   * @returns the ready ones in no order; none when the time is over or a signal came. The array and what is in it
-   *   are good until the next call.
+   * @returns the ready ones in no order; none when the time is over or a signal came. The array and what is
+   *   in it are good until the next call.
    * @throws {Error} with `code`.
    */
   wait(timeoutMs: number): readonly Ready[] {

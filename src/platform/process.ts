@@ -38,8 +38,8 @@ function readAddress(at: bigint): bigint {
 /**
  * The file that this process runs, to be started again.
  *
- * @returns an absolute path; on Linux `/proc/self/exe` when the file has been replaced, which a child that is about to
- *   start can still open.
+ * @returns an absolute path; on Linux `/proc/self/exe` when the file has been replaced, which a child that is
+ *   about to start can still open.
  * @throws {Error} with `code`.
  */
 export function ownExecutable(): string {
@@ -58,8 +58,8 @@ function executableOf(pid: number): string | null {
 }
 
 /**
- * The name of the program that a process runs, to be shown to a person. It is no proof of anything: every program can be
- * copied under another name.
+ * The name of the program that a process runs, to be shown to a person. It is no proof of anything: every
+ * program can be copied under another name.
  *
  * @returns without control characters; `null` when it is not told.
  */
@@ -73,8 +73,9 @@ export function programOf(pid: number): string | null {
 }
 
 /**
- * Leaves the terminal and the session in which this process was started, and lets go of its standard streams, which
- * become /dev/null. A process that leads a group stays in its session: nobody can leave one that it leads.
+ * Leaves the terminal and the session in which this process was started, and lets go of its standard streams,
+ * which become /dev/null. A process that leads a group stays in its session: nobody can leave one that it
+ * leads.
  *
  * @throws {Error} with `code`.
  */

@@ -1,6 +1,7 @@
 /**
- * Unix sockets and pipes by the C library: descriptors are its numbers, and nothing needs a network permission of Deno.
- * Linux and macOS (never run there). Every call works on any thread; calls on one descriptor are the caller's to order.
+ * Unix sockets and pipes by the C library: descriptors are its numbers, and nothing needs a network
+ * permission of Deno. Linux and macOS (never run there). Every call works on any thread; calls on one
+ * descriptor are the caller's to order.
  *
  * Constants are those of Linux (asm-generic/socket.h, linux/socket.h) and macOS (sys/socket.h, sys/un.h).
  */
@@ -69,14 +70,14 @@ const PRIVATE_UMASK = 0o177;
 /**
  * Listens on a new socket file, which has mode 0600 from birth.
  *
- * The umask that this takes is the whole process's and is put back before it returns: no other thread should make
- * files meanwhile.
+ * The umask that this takes is the whole process's and is put back before it returns: no other thread should
+ * make files meanwhile.
  *
  * @param path a file that does not exist; whoever listens removes it.
  * @param backlog how many may wait to be accepted.
  * @returns close-on-exec and non-blocking.
- * @throws {Error} with `code`: `EADDRINUSE` when the name is taken, by whatever; `ENAMETOOLONG` for more than 107
- *   bytes (macOS: 103); `EINVAL` for an empty path or one with a zero byte; `EACCES`, `ENOENT` …
+ * @throws {Error} with `code`: `EADDRINUSE` when the name is taken, by whatever; `ENAMETOOLONG` for more than
+ *   107 bytes (macOS: 103); `EINVAL` for an empty path or one with a zero byte; `EACCES`, `ENOENT` …
  */
 export function listenUnix(path: string, backlog: number): Fd {
   const address = pathAddress(path);
@@ -96,8 +97,8 @@ export function listenUnix(path: string, backlog: number): Fd {
  *
  * @param timeoutMs how long it may wait for a place in the listener's queue, in milliseconds.
  * @returns blocking and close-on-exec.
- * @throws {Error} with `code`: `ECONNREFUSED` when nobody listens any more, `ENOENT`, `EACCES`, `ENAMETOOLONG`,
- *   `ETIMEDOUT` when there was no place, `EPROTOTYPE` for a datagram socket;
+ * @throws {Error} with `code`: `ECONNREFUSED` when nobody listens any more, `ENOENT`, `EACCES`,
+ *   `ENAMETOOLONG`, `ETIMEDOUT` when there was no place, `EPROTOTYPE` for a datagram socket;
  *   `ECONNREFUSED` (Linux) or `ENOTSOCK` (macOS) for another file.
  */
 export function connectUnix(path: string, timeoutMs = CONNECT_MS): Fd {
@@ -136,8 +137,8 @@ export function acceptConnection(listener: Fd): Fd | null {
  * Reads what has come on a socket or a pipe.
  *
  * @param into not empty.
- * @returns how many bytes; 0 at the end, also when the connection was reset; `"later"` when there is nothing yet (a
- *   blocking socket: within its timeout).
+ * @returns how many bytes; 0 at the end, also when the connection was reset; `"later"` when there is nothing
+ *   yet (a blocking socket: within its timeout).
  * @throws {Error} with `code`.
  */
 export function receive(fd: Fd, into: Uint8Array): number | "later" {
@@ -155,8 +156,8 @@ export function receive(fd: Fd, into: Uint8Array): number | "later" {
 /**
  * Writes to a socket or a pipe.
  *
- * @returns how many bytes were taken, which may be fewer than all; `"later"` when there is no room (a blocking socket:
- *   within its timeout); `"closed"` when nobody will read them.
+ * @returns how many bytes were taken, which may be fewer than all; `"later"` when there is no room (a
+ *   blocking socket: within its timeout); `"closed"` when nobody will read them.
  * @throws {Error} with `code`.
  */
 export function send(fd: Fd, bytes: Uint8Array): number | "later" | "closed" {
@@ -188,7 +189,12 @@ function sizeOf(bytes: Uint8Array): bigint {
   return lastSize;
 }
 
-/** Limits how long a blocking socket waits in one call. @param ms milliseconds; 0: for ever. @throws {Error} with `code`. */
+/**
+ * Limits how long a blocking socket waits in one call.
+ *
+ * @param ms milliseconds; 0: for ever.
+ * @throws {Error} with `code`.
+ */
 export function setTimeouts(fd: Fd, ms: number): void {
   // struct timeval: seconds in 8 bytes, microseconds in 8 (macOS: in 4, and 4 unused).
   const timeval = new DataView(new ArrayBuffer(16));

@@ -11,15 +11,19 @@ const withCode = (code: string) => Object.assign(new Error(`socket address: ${co
 /**
  * The address of a socket file.
  *
- * @throws {Error} with `code`: `ENAMETOOLONG` for more than 107 bytes (macOS: 103); `EINVAL` for an empty path, which
- *   Linux would take for any abstract name, and for one with a zero byte, which would end it.
+ * @throws {Error} with `code`: `ENAMETOOLONG` for more than 107 bytes (macOS: 103); `EINVAL` for an empty
+ *   path, which Linux would take for any abstract name, and for one with a zero byte, which would end it.
  */
 export function pathAddress(path: string): Bytes {
   if (path === "" || path.includes("\0")) throw withCode("EINVAL");
   return address(concatBytes(utf8(path), Uint8Array.of(0)));
 }
 
-/** The address of an abstract socket, which is no file (unix(7), Linux only). @throws {Error} `ENAMETOOLONG`. */
+/**
+ * The address of an abstract socket, which is no file (unix(7), Linux only).
+ *
+ * @throws {Error} `ENAMETOOLONG`.
+ */
 export function abstractAddress(name: string): Bytes {
   return address(concatBytes(Uint8Array.of(0), utf8(name)));
 }

@@ -1,6 +1,6 @@
 /**
- * Programs that this process starts, by posix_spawn(3): nothing needs a run permission of Deno. Linux and macOS (never
- * run there).
+ * Programs that this process starts, by posix_spawn(3): nothing needs a run permission of Deno. Linux and
+ * macOS (never run there).
  *
  * Constants are those of glibc and musl (spawn.h, the same) and macOS (sys/spawn.h).
  */
@@ -58,11 +58,17 @@ export interface SpawnRequest {
   readonly path: string;
   /** Begins with the name that the program is told of itself. */
   readonly argv: readonly string[];
-  /** By number in the child; the standard streams that are not named are /dev/null. */
+  /**
+   * By number in the child; the standard streams that are not named are /dev/null. An end of `makePipe` stays
+   * non-blocking there.
+   */
   readonly descriptors: Readonly<Record<number, Fd>>;
 }
 
-/** posix_spawn_file_actions_t and posix_spawnattr_t have at most 336 bytes (glibc, musl); macOS keeps a pointer. */
+/**
+ * posix_spawn_file_actions_t and posix_spawnattr_t have at most 336 bytes (glibc, musl); macOS keeps a
+ * pointer.
+ */
 const OPAQUE_BYTES = 512;
 /** sigset_t: 128 bytes in glibc and musl, 4 in macOS; a signal's bit is its number less one. */
 const SIGSET_BYTES = 128;
@@ -76,13 +82,13 @@ const O_RDWR = 2;
 const STANDARD_STREAMS = [0, 1, 2];
 
 /**
- * Starts a program with the environment of the C library, from which `takeEnvironmentSecret` has taken what it took
- * (what JavaScript has set is in it on Deno only). It gets the descriptors that the request names and no others, no
- * blocked signals, and SIGPIPE as the system has it.
+ * Starts a program with the environment of the C library, from which `takeEnvironmentSecret` has taken what
+ * it took (what JavaScript has set is in it on Deno only). It gets the descriptors that the request names and
+ * no others, no blocked signals, and SIGPIPE as the system has it.
  *
  * @returns its process, for {@linkcode waitExit}.
- * @throws {Error} with `code`: `ENOENT`, `EACCES`, `ENOEXEC`, `E2BIG`, `EAGAIN` (too many processes), `EMFILE` …;
- *   `EINVAL` for an argument with a zero byte.
+ * @throws {Error} with `code`: `ENOENT`, `EACCES`, `ENOEXEC`, `E2BIG`, `EAGAIN` (too many processes),
+ *   `EMFILE` …; `EINVAL` for an argument with a zero byte.
  */
 export function spawn(request: SpawnRequest): number {
   if ([request.path, ...request.argv].some((text) => text.includes("\0"))) {
@@ -124,8 +130,9 @@ function opaque(
 }
 
 /**
- * Says what becomes of descriptors in the child. Ours are copied above all numbers of the child first, so that none is
- * overwritten before its turn, and none is on its own number already, where it would stay close-on-exec.
+ * Says what becomes of descriptors in the child. Ours are copied above all numbers of the child first, so
+ * that none is overwritten before its turn, and none is on its own number already, where it would stay
+ * close-on-exec.
  *
  * @returns the copies.
  */
@@ -190,7 +197,12 @@ export interface Exit {
 
 const WNOHANG = 1;
 
-/** Asks whether a child has ended, without waiting; it tells once. @returns `null` while it runs. @throws {Error}. */
+/**
+ * Asks whether a child has ended, without waiting; it tells once.
+ *
+ * @returns `null` while it runs.
+ * @throws {Error}.
+ */
 export function waitExit(pid: number): Exit | null {
   requireProcess(pid);
   const status = new Int32Array(1);
@@ -211,7 +223,12 @@ function decodeStatus(status: number): Exit {
   return signal === 0 ? { code: (status >> 8) & 0xff, signal: null } : { code: null, signal };
 }
 
-/** kill(2); a process that has ended needs none. @param signal its number. @throws {Error} with `code`: `EPERM`. */
+/**
+ * kill(2); a process that has ended needs none.
+ *
+ * @param signal its number.
+ * @throws {Error} with `code`: `EPERM`.
+ */
 export function endProcess(pid: number, signal: number): void {
   requireProcess(pid);
   bindErrno();

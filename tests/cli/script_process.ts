@@ -9,7 +9,8 @@ import { constants, tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import process from "node:process";
 import { NO_TPM } from "../support/environment.ts";
-import type { Swtpm } from "../support/swtpm.ts";
+import type { Sshd } from "../support/sshd.ts";
+import { hasEnded, type Swtpm } from "../support/swtpm.ts";
 import { findProgram, type Script, type Target } from "./script.ts";
 
 /** What a program left behind; `code` is 128 + the signal's number when a signal ended it. */
@@ -33,6 +34,7 @@ export class ScriptRun {
   readonly env = new Map([["HOME", this.work], ["WORK", this.work], ["AMESH_TPM_TCTI", NO_TPM]]);
   /** Software TPMs by name. */
   readonly tpms = new Map<string, Swtpm>();
+  sshd: Sshd | null = null;
   #prefix: readonly string[] = [];
   readonly #live = new Set<ChildProcess>();
   cwd = this.work;
@@ -140,9 +142,31 @@ export class ScriptRun {
     }
   }
 
+  /**
+   * Programs that the script has started and that run on though whoever started them has ended, as an agent does: the
+   * variable WORK shows whose they are. Empty where the platform does not tell, which only Linux does.
+   */
+  strays(): number[] {
+    if (process.platform !== "linux") return [];
+    const isOurs = (pid: number) => {
+      try {
+        return fs.readFileSync(`/proc/${pid}/environ`, "latin1").split("\0").includes(`WORK=${this.work}`);
+      } catch {
+        return false;
+      }
+    };
+    return fs.readdirSync("/proc").map(Number).filter((pid) => pid > 0 && isOurs(pid) && !hasEnded(pid));
+  }
+
   /** Removes the directory; everything that runs is ended before. */
   remove(): void {
     this.killAll();
+    for (const pid of this.strays()) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch { /* it ended by itself in this moment */ }
+    }
+    this.sshd?.[Symbol.dispose]();
     for (const tpm of this.tpms.values()) tpm[Symbol.dispose]();
     // What a script made read-only cannot be emptied otherwise, except by root.
     spawnSync("chmod", ["-R", "u+rwx", this.root]);

@@ -5,6 +5,7 @@
 import * as fs from "node:fs";
 import { delimiter, join } from "node:path";
 import process from "node:process";
+import { startSshd } from "../support/sshd.ts";
 import { startSwtpm } from "../support/swtpm.ts";
 import { applies, expandWord, findProgram, type Script, SEARCH_PATH, type Target } from "./script.ts";
 import { ScriptRun } from "./script_process.ts";
@@ -89,18 +90,52 @@ function controlTpm(run: ScriptRun, verb: string, name: string): void {
   verbs[verb]!();
 }
 
-function exec(run: ScriptRun, [name = "", ...args]: readonly string[], mustFail: boolean): Promise<void> {
+function exec(
+  run: ScriptRun,
+  [name = "", ...args]: readonly string[],
+  mustFail: boolean,
+  extra: Readonly<Record<string, string>> = {},
+): Promise<void> {
   const program = name === "amesh" ? join(run.bin, name) : findProgram(name);
   if (program === null) throw new Error(`no program ${name}`);
-  const env = { ...run.target.env, PATH: run.bin + delimiter + SEARCH_PATH };
+  const env = { ...run.target.env, PATH: run.bin + delimiter + SEARCH_PATH, ...extra };
   return run.run([program, ...args], env, mustFail);
+}
+
+/** Programs of Python may import those of this folder, and leave nothing in it. */
+const PYTHON = { PYTHONPATH: import.meta.dirname!, PYTHONDONTWRITEBYTECODE: "1" };
+
+function python(run: ScriptRun, args: readonly string[], mustFail: boolean): Promise<void> {
+  return exec(run, ["python3", ...args], mustFail, PYTHON);
+}
+
+async function startServer(run: ScriptRun): Promise<void> {
+  const program = findProgram("sshd");
+  if (program === null) throw new Error("no program sshd");
+  const path = run.bin + delimiter + SEARCH_PATH;
+  run.sshd = await startSshd(program, join(run.work, "sshd"), { WORK: run.work, PATH: path, ...PYTHON });
+  run.env.set("SSHD_PORT", `${run.sshd.port}`);
+}
+
+/** What still runs when a script is over; what has been told to end may take its time. */
+async function requireNoStrays(run: ScriptRun, file: string): Promise<void> {
+  if (run.background.length > 0) throw new Error(`${file}: a background program was not waited for`);
+  const servers = run.sshd === null ? [] : [run.sshd.pid];
+  const strays = () => run.strays().filter((pid) => !servers.includes(pid));
+  for (let tries = 0; strays().length > 0 && tries < 100; tries++) {
+    await new Promise((wake) => setTimeout(wake, 20));
+  }
+  const left = strays().map((pid) => fs.readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " "));
+  if (left.length > 0) throw new Error(`${file}: still running: ${left.join(", ")}`);
 }
 
 function commands(options: ScriptOptions): Readonly<Record<string, Command>> {
   return {
     amesh: (run, args, not) => run.run([...run.target.argv, ...args], run.target.env, not),
-    exec,
+    exec: (run, args, not) => exec(run, args, not),
     person: (run, args, not) => exec(run, ["python3", join(import.meta.dirname!, "person.py"), ...args], not),
+    client: (run, args, not) => python(run, ["-m", "agent_client", ...args], not),
+    python: (run, args, not) => python(run, args, not),
     exitcode: (run, codes, not) =>
       check(codes.includes(`${run.last.code}`), not, `exit code, got ${run.last.code}`),
     async wait(run, codes, not) {
@@ -157,6 +192,7 @@ function commands(options: ScriptOptions): Readonly<Record<string, Command>> {
     unprivileged: (run) =>
       process.getuid?.() === 0 && run.runThrough(findProgram("setpriv")!, ...NO_CAPABILITIES),
     nobody: (run) => run.runThrough(findProgram("setpriv")!, ...NOBODY),
+    sshd: startServer,
     swtpm: (run, [verb = "", name = "tpm"]) => controlTpm(run, verb, name),
     fixture: (run, [name = "", to = ".amesh"]) => run.copyFixture(join(options.fixtures, name), run.path(to)),
   };
@@ -185,7 +221,7 @@ export async function runScript(script: Script, target: Target, options: ScriptO
         throw new Error(`${script.file}:${line.number}: ${line.text}\n${reason}\n${streams}`);
       }
     }
-    if (run.background.length > 0) throw new Error(`${script.file}: a background program was not waited for`);
+    await requireNoStrays(run, script.file);
   } finally {
     clearTimeout(timer);
     run.remove();

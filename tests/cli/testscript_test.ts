@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import process from "node:process";
 import { test } from "node:test";
-import { hasEnded, swtpmMissing } from "../support/swtpm.ts";
-import { parseScript, skipReason, type Target } from "./script.ts";
+import { hasEnded, swtpmMissing, waitUntil } from "../support/swtpm.ts";
+import { findProgram, parseScript, skipReason, type Target } from "./script.ts";
 import { runScript } from "./testscript.ts";
 
 /** Says its arguments and environment, repeats its input, and ends with the code that its first argument is. */
@@ -73,6 +74,11 @@ const passing: [name: string, script: string][] = [
     "[exec:python3] ! stdout end\n[exec:python3] stdout '^echo: on$'\n" +
     "[exec:python3] person sleep 60 : signal TERM : end 143",
   ],
+  [
+    "programs of Python, which know the client of agents",
+    "[exec:python3] python p.py 'two  words'\n[exec:python3] stdout '^two  words 27$'\n" +
+    "-- p.py --\nfrom agent_client import *\nprint(sys.argv[1], 27)\n",
+  ],
 ];
 for (const [name, script] of passing) test(`runScript() accepts ${name}`, () => run(script));
 
@@ -126,6 +132,53 @@ test("runScript() ends a whole process group at its time limit", async () => {
     : "gone";
   assert.ok(state === "gone" || state === "Z", `process ${pid} is in state ${state}`);
 });
+
+/** A program in a session of its own, as an agent is one; its process id is in `file`. */
+const stray = (file: string) => `exec sh -c 'setsid sh -c ''echo $$ > ${file}; exec sleep 78'' > log 2>&1 &'`;
+const STRAYS = {
+  "that passes reports what it leaves running": ["", /^Error: some\.txtar: still running: sleep 78 $/],
+  "that fails ends what it leaves running": ["exec false", /^Error: some\.txtar:3: exec false/],
+} as const;
+for (const [name, [end, message]] of Object.entries(STRAYS)) {
+  test(`A script ${name}`, { skip: process.platform !== "linux" }, async () => {
+    const pidFile = join(tmpdir(), `testscript-${crypto.randomUUID()}`);
+    await assert.rejects(
+      run(`${stray(pidFile)}\nexec sh -c 'until [ -s ${pidFile} ]; do :; done'\n${end}`),
+      message,
+    );
+    const pid = Number(readFileSync(pidFile, "utf8"));
+    rmSync(pidFile);
+    waitUntil(() => hasEnded(pid), `end of ${pid}`);
+  });
+}
+
+const SSHD = `
+exec sh -c 'ssh-keygen -q -N "" -t ed25519 -f key && mv key.pub authorized_keys'
+sshd
+exec ssh -F config -p $SSHD_PORT 127.0.0.1 'echo $HOME'
+stdout '/work$'
+exec ssh -F config -p $SSHD_PORT -o HostKeyAlgorithms=ssh-rsa,rsa-sha2-512 127.0.0.1 true
+rm authorized_keys
+! exec ssh -F config -p $SSHD_PORT 127.0.0.1 true
+exec ssh-agent -D -a sock &
+env SSH_AUTH_SOCK=$WORK/sock
+exec sh -c 'until [ -S sock ]; do sleep 0.02; done; ssh-add -q key'
+[exec:python3] client list : lock x : list : unlock x
+[exec:python3] stdout '^list: 1 .*\\nlock x: success\\nlist: 0\\nunlock x: success\\n$'
+signal SIGTERM
+wait 2
+-- config --
+BatchMode yes
+StrictHostKeyChecking yes
+IdentityFile \${WORK}/key
+UserKnownHostsFile \${WORK}/sshd/known_hosts
+`;
+const absentServer = ["sshd", "ssh-agent"].find((name) => findProgram(name) === null);
+test(
+  "runScript() gives a script an SSH server, and asks agents",
+  { skip: absentServer !== undefined },
+  () => run(SSHD),
+);
 
 const missing = swtpmMissing();
 const itTpm = (name: string, body: () => Promise<void>) =>

@@ -33,6 +33,9 @@ test("every parser of bytes from outside is a target", () => {
     "tss2-key",
     "public-key",
     "signature",
+    "protocol-message",
+    "agent-message",
+    "agent-frames",
   ];
   assert.deepEqual(TARGETS.map(({ name }) => name), names);
 });

@@ -9,6 +9,7 @@ const libc = library(
       : [`/lib/${process.arch === "arm64" ? "aarch64" : "x86_64"}-linux-gnu/libc.so.6`],
   {
     close: { parameters: ["i32"], result: "i32" },
+    dup2: { parameters: ["i32", "i32"], result: "i32" },
     open: { parameters: ["buffer", "i32"], result: "i32" },
   },
 );
@@ -24,4 +25,10 @@ export function openDescriptor(path: string): Descriptor {
   const fd = libc.open(new TextEncoder().encode(`${path}\0`), nonblocking);
   if (fd < 0) throw new Error(`cannot open ${path}`);
   return { fd, [Symbol.dispose]: () => void libc.close(fd) };
+}
+
+/** Makes a number that is in use another open file. */
+export function replaceDescriptor(fd: number, path: string): void {
+  using other = openDescriptor(path);
+  if (libc.dup2(other.fd, fd) !== fd) throw new Error(`cannot replace descriptor ${fd}`);
 }

@@ -21,6 +21,10 @@ const READ_BY_AMESH = [
   "AMESH_PASSPHRASE_FILE",
   "AMESH_ALLOW_GROUP_READ",
   "CREDENTIALS_DIRECTORY",
+  "NOTIFY_SOCKET",
+  "SSH_ASKPASS",
+  "SSH_AUTH_SOCK",
+  "XDG_RUNTIME_DIR",
 ];
 
 /** Sets one variable for the runtime and for C: Bun keeps an environment besides that of libc. */

@@ -27,6 +27,15 @@ export type SignFlags = {
   readonly json: boolean;
 };
 
+/** What they are when none is given; the parser has the same. */
+export const SIGN_DEFAULTS: SignFlags = {
+  format: "raw",
+  encoding: "base64",
+  noAgent: false,
+  allowProtocolMessage: false,
+  json: false,
+};
+
 /** From this size in bytes on, reading the input takes long enough to unlock the key meanwhile. */
 const BACKGROUND_BYTES = 64 * 1024 * 1024;
 

@@ -112,6 +112,23 @@ test(`connectUnix() waits for a place in a full queue only so long${onLinux}`, w
   assert.ok(performance.now() - begun > 150);
 });
 
+test(
+  `what connectUnix() returns waits for ever, however long connecting might have taken${onLinux}`,
+  withPython,
+  async () => {
+    using directory = temporaryDirectory();
+    using kept = new Descriptors();
+    const path = directory.file("s");
+    using _server = await startPython(
+      `s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(1); print("", flush=True)
+c = s.accept()[0]; time.sleep(0.4); c.send(b"x"); sys.stdin.read()`,
+      path,
+    );
+    const fd = kept.keep(connectUnix(path, 100));
+    assert.equal(receive(fd, new Uint8Array(1)), 1);
+  },
+);
+
 test(`another user can neither connect nor bind${onLinux}`, asRoot, () => {
   using pair = new SocketPair();
   chmodSync(pair.directory.path, 0o755);

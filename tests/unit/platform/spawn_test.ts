@@ -1,25 +1,17 @@
 import assert from "node:assert/strict";
 import { spawn as spawnByRuntime } from "node:child_process";
-import { chmodSync, copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { basename } from "node:path";
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { test } from "node:test";
 import { library } from "../../../src/ffi/ffi.ts";
 import { libcPaths, setEnvironmentVariable, takeEnvironmentSecret } from "../../../src/platform/libc.ts";
-import { type Fd, receive, send } from "../../../src/platform/socket.ts";
-import {
-  endProcess,
-  type Exit,
-  ownCommandLine,
-  ownExecutable,
-  programOf,
-  spawn,
-  waitExit,
-} from "../../../src/platform/spawn.ts";
+import { type Fd, receive } from "../../../src/platform/socket.ts";
+import { endProcess, spawn, waitExit } from "../../../src/platform/spawn.ts";
 import { evaluation, projectUrl, runChild } from "../../support/child_process.ts";
 import { openDescriptor } from "../../support/descriptors.ts";
 import { setEnvironment } from "../../support/environment.ts";
 import { Descriptors, withPython } from "../../support/sockets.ts";
+import { ended, outputOf, pause } from "../../support/spawned.ts";
 import { temporaryDirectory } from "../../support/temporary_directory.ts";
 
 const PYTHON = "/usr/bin/python3";
@@ -27,34 +19,6 @@ const linux = process.platform === "linux";
 const onLinux = linux ? "" : ": Linux only";
 const SPAWN = JSON.stringify(projectUrl("src/platform/spawn.ts"));
 
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-
-async function ended(pid: number): Promise<Exit> {
-  for (let tries = 0; tries < 3_000; tries++) {
-    const exit = waitExit(pid);
-    if (exit !== null) return exit;
-    await pause(2);
-  }
-  endProcess(pid, 9);
-  throw new Error(`process ${pid} does not end`);
-}
-
-/** Runs a program to its end. @returns what it wrote to its standard output. */
-async function outputOf(path: string, argv: readonly string[], descriptors: Record<number, Fd> = {}) {
-  using pipes = new Descriptors();
-  const { read, write } = pipes.pipe();
-  const pid = spawn({ path, argv, descriptors: { ...descriptors, 1: write } });
-  pipes.close(write);
-  const exit = await ended(pid);
-  const buffer = new Uint8Array(65_536);
-  let text = "";
-  for (let count; (count = receive(read, buffer)) !== 0;) {
-    assert.ok(typeof count === "number");
-    text += new TextDecoder().decode(buffer.subarray(0, count));
-  }
-  assert.deepEqual(exit, { code: 0, signal: null }, text);
-  return text;
-}
 const python = (code: string, descriptors: Record<number, Fd> = {}) =>
   outputOf(PYTHON, ["python3", "-c", code], descriptors);
 
@@ -111,6 +75,30 @@ test(
     assert.deepEqual(await written({ [x]: x, [y]: y, [z]: z }), [x, y, z]);
     assert.deepEqual(await written({ [x]: y, [y]: x, [z]: z }), [y, x, z]);
     assert.deepEqual(await written({ [x]: y, [y]: z, [z]: x }), [z, x, y]);
+  },
+);
+
+test(
+  `descriptors reach the child also when its numbers are the next free ones here${onLinux}`,
+  withPython,
+  async () => {
+    using pipes = new Descriptors();
+    const [a, b] = [pipes.pipe(), pipes.pipe()];
+    // Copies that were made here on the way would have just these numbers, and stand in each other's way.
+    // Which pipe it is does not repeat itself, so that one off by any number is another one.
+    const indexes = Array.from({ length: 60 }, (_, index) => index);
+    const numbers = indexes.map((index) => b.write + 6 + index);
+    const isFirst = (index: number) => Math.floor(Math.sqrt(index)) % 2 === 0;
+    const given = Object.fromEntries(numbers.map((fd, index) => [fd, isFirst(index) ? a.write : b.write]));
+    await python(
+      `import os\nfor index, fd in enumerate(${JSON.stringify(numbers)}): os.write(fd, bytes([index]))`,
+      given,
+    );
+    const buffer = new Uint8Array(64);
+    for (const [{ read }, which] of [[a, true], [b, false]] as const) {
+      const count = Number(receive(read, buffer));
+      assert.deepEqual([...buffer.subarray(0, count)], indexes.filter((index) => isFirst(index) === which));
+    }
   },
 );
 
@@ -280,104 +268,3 @@ test(`many children, and no descriptor is left${onLinux}`, { skip: !linux }, asy
   assert.ok(readdirSync("/proc/self/fd").length < before + 50);
   assert.equal(receive(read, new Uint8Array(100)), 50);
 });
-
-test("detach() leaves the session and lets go of the standard streams", () => {
-  using directory = temporaryDirectory();
-  // It cannot leave the session when it leads a group, which is what a child of this kind does not.
-  const code = `
-    import { detach, spawn, waitExit } from ${SPAWN};
-    import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
-    const session = () => readFileSync("/proc/self/stat", "utf8").replace(/.*\\) /, "").split(" ")[3];
-    const before = session();
-    console.log("before");
-    detach();
-    console.log("after");
-    console.error("after");
-    detach();
-    const streams = [0, 1, 2].map((fd) => readlinkSync("/proc/self/fd/" + fd));
-    writeFileSync(${JSON.stringify(directory.file("out"))},
-      JSON.stringify([before !== session(), session() === String(globalThis.process.pid), streams]));`;
-  const { code: exitCode, stdout, stderr } = runChild(evaluation(code), { input: "" });
-  assert.deepEqual([exitCode, stdout, stderr], [0, "before\n", ""]);
-  const null_ = "/dev/null";
-  assert.deepEqual(JSON.parse(readFileSync(directory.file("out"), "utf8")), [true, true, [
-    null_,
-    null_,
-    null_,
-  ]]);
-});
-
-test("ownCommandLine() and ownExecutable() are what starts this program again", async () => {
-  const code = `
-    import { ownCommandLine, ownExecutable } from ${SPAWN};
-    console.log(JSON.stringify([ownCommandLine(), ownExecutable()]));`;
-  const command = [...evaluation(code), "", "ü b"];
-  const { stdout, stderr } = runChild(command);
-  const [line, executable] = JSON.parse(stdout || stderr);
-  assert.deepEqual(line, command);
-  const again = await outputOf(executable, line);
-  assert.equal(again, stdout);
-  assert.ok(ownCommandLine().length > 1);
-  assert.equal(
-    await outputOf(ownExecutable(), ["name", "--version"]),
-    runChild([process.execPath, "--version"]).stdout,
-  );
-});
-
-test(`ownExecutable() still starts a program whose file was replaced${onLinux}`, { skip: !linux }, () => {
-  using directory = temporaryDirectory();
-  const copy = directory.file("runtime");
-  copyFileSync(process.execPath, copy);
-  const code = `
-    import { ownExecutable, programOf, spawn, waitExit } from ${SPAWN};
-    import { unlinkSync } from "node:fs";
-    unlinkSync(${JSON.stringify(copy)});
-    const pid = spawn({ path: ownExecutable(), argv: ["name", "--version"], descriptors: { 1: 1 } });
-    while (waitExit(pid) === null) await new Promise((resolve) => setTimeout(resolve, 5));
-    console.log(programOf(globalThis.process.pid));`;
-  const [, ...args] = evaluation(code);
-  const { stdout, stderr } = runChild([copy, ...args]);
-  assert.equal(stdout, `${runChild([process.execPath, "--version"]).stdout}runtime\n`, stderr);
-});
-
-test("programOf() tells the file that a process runs", async () => {
-  assert.equal(programOf(process.pid), basename(process.execPath));
-  assert.equal(programOf(0x7fffffff), null);
-  const pid = spawn({ path: "/bin/sleep", argv: ["another name", "60"], descriptors: {} });
-  assert.match(programOf(pid)!, /^(sleep|coreutils|busybox)$/);
-  endProcess(pid, 9);
-  await ended(pid);
-});
-
-test(`programOf() shows no control characters of a name${onLinux}`, withPython, async () => {
-  using directory = temporaryDirectory();
-  const program = directory.file("a\n\u001b[31m\u202eb");
-  copyFileSync("/bin/sleep", program);
-  chmodSync(program, 0o700);
-  const pid = spawn({ path: program, argv: ["sleep", "60"], descriptors: {} });
-  assert.equal(programOf(pid), "a??[31m?b");
-  endProcess(pid, 9);
-  await ended(pid);
-});
-
-test(
-  `programOf() tells what another user's process calls itself${asRoot.skip ? ": needs root" : ""}`,
-  asRoot,
-  async () => {
-    using pipes = new Descriptors();
-    const { read, write } = pipes.pipe();
-    const script = `exec 3>&-; printf 'pinentry\\033x' >/proc/$$/comm; read line`;
-    const pid = spawn({ path: "/bin/sh", argv: ["sh", "-c", script], descriptors: { 0: read } });
-    for (let tries = 0; tries < 500 && !programOf(pid)?.includes("sh"); tries++) await pause(2);
-    await pause(50);
-    const code = `
-    import { programOf } from ${SPAWN};
-    globalThis.process.seteuid(65534);
-    console.log(programOf(${pid}));`;
-    const { stdout, stderr } = runChild(evaluation(code));
-    assert.equal(stdout, "pinentry?x\n", stderr);
-    send(write, Uint8Array.of(10));
-    endProcess(pid, 9);
-    await ended(pid);
-  },
-);
