@@ -186,6 +186,11 @@ async function compileWithDeno(build: Build, directory: string, executable: stri
   throw new CompileError(`cannot compile ${build.name} with Deno:\n${text.trim()}`);
 }
 
+/** The C library that Bun's runtime for a Linux target is made for. */
+function libcOf(target: string): "glibc" | "musl" {
+  return target.endsWith("-musl") ? "musl" : "glibc";
+}
+
 async function compileWithBun(build: Build, executable: string): Promise<void> {
   await installPackages(build.verbose);
   await run(
@@ -205,6 +210,7 @@ async function compileWithBun(build: Build, executable: string): Promise<void> {
       "--no-compile-autoload-bunfig",
       "--no-compile-autoload-tsconfig",
       "--no-compile-autoload-package-json",
+      ...build.name.startsWith("linux-") ? [`--define=AMESH_LIBC=${JSON.stringify(libcOf(build.name))}`] : [],
       `--target=${build.bunTarget}`,
       `--outfile=${executable}`,
       MAIN,

@@ -6,23 +6,21 @@ import type { Layout } from "../platform/paths.ts";
 import { closeFd, makePipe, send } from "../platform/socket.ts";
 import { Keeper, refusalOf } from "./keeper.ts";
 import type { FromServer, KeyState, ServerOptions, StartMessage, ToServer } from "./messages.ts";
-import { type ListeningSocket, listenOn, removeSocket } from "./socket_file.ts";
+import { defaultSocket, type ListeningSocket, listenOn, removeSocket } from "./socket_file.ts";
 
 /** How an agent is to be. */
 export interface AgentRequest {
   readonly layout: Layout;
   /** Absolute. */
   readonly socket: string;
-  /** Whether the socket lies where it lies when nobody says where. */
-  readonly isDefaultSocket: boolean;
   /** Program that asks a person before each use; `null`: nobody is asked. */
   readonly askpass: string | null;
   /** 0: never. */
   readonly idleTimeoutSeconds: number;
   readonly input: PassphraseInput;
   readonly warn: (message: string) => void;
-  /** Told what is refused, and why. */
-  readonly log: (line: string) => void;
+  /** Told what is refused, and why; `null`: nobody watches. */
+  readonly log: ((line: string) => void) | null;
 }
 
 /** The signals that end an agent. */
@@ -38,6 +36,7 @@ export interface Readiness {
 /**
  * Serves until it is told to stop: by a signal, or by a client.
  *
+ * @returns the signal; `null` for a client.
  * @param onReady called when the key is open and the socket listens.
  * @param onTaken called in place of that when somebody listens there already; nothing else is done then.
  * @throws {AmeshError} as `openIdentity` and `listenOn`.
@@ -46,28 +45,36 @@ export async function runAgent(
   request: AgentRequest,
   onReady: (readiness: Readiness) => void | Promise<void>,
   onTaken: () => void | Promise<void>,
-): Promise<void> {
+): Promise<SignalName | null> {
   const { layout, socket, warn } = request;
   using keeper = new Keeper(layout, warn, request.input);
   // Before the socket: whoever connects finds a key.
   const state = await keeper.open();
-  const listening = await listenOn(socket, request.isDefaultSocket);
-  if (listening === null) return await onTaken();
+  const listening = await listenOn(socket, socket === defaultSocket(layout));
+  if (listening === null) {
+    await onTaken();
+    return null;
+  }
   const thread = new SocketThread(keeper, request, listening);
   try {
     thread.start(state);
-    using _signals = stopOnSignals(() => thread.stop());
+    let signal: SignalName | null = null;
+    using _signals = stopOnSignals((name) => {
+      signal = name;
+      thread.stop();
+    });
     await onReady({ socket, pid: host.pid, deviceId: state.facts?.deviceId ?? "" });
     await thread.ended;
+    return signal;
   } finally {
     thread.end();
     removeSocket(socket, listening.stamp);
   }
 }
 
-function stopOnSignals(stop: () => void): Disposable {
+function stopOnSignals(stop: (signal: SignalName) => void): Disposable {
   if (host.os === "windows") return { [Symbol.dispose]: () => {} };
-  const listeners = SIGNALS.map((signal) => host.onSignal(signal, stop));
+  const listeners = SIGNALS.map((signal) => host.onSignal(signal, () => stop(signal)));
   return { [Symbol.dispose]: () => listeners.forEach((listener) => listener[Symbol.dispose]()) };
 }
 
@@ -105,6 +112,7 @@ class SocketThread {
       identity: layout.identity,
       askpass,
       idleTimeoutSeconds,
+      isWatched: this.request.log !== null,
     };
     this.#post({ type: "start", options, state }, secretsOf(state));
   }
@@ -137,7 +145,7 @@ class SocketThread {
   async #answer(message: Exclude<FromServer, { type: "stopped" | "failed" }>): Promise<void> {
     switch (message.type) {
       case "log":
-        return this.request.log(message.line);
+        return this.request.log?.(message.line);
       case "open":
         return this.#sendState(await this.keeper.tryOpen());
       case "changed": {

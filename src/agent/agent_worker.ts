@@ -1,12 +1,16 @@
 /** The Worker of `agent.ts`: the socket thread. */
 import { KeyHolder } from "./key_holder.ts";
 import type { FromServer, StartMessage, ToServer } from "./messages.ts";
+import { endNow } from "../platform/process.ts";
 import { AgentServer } from "./server.ts";
 
 const scope = globalThis as unknown as {
   onmessage: (event: MessageEvent<StartMessage | ToServer>) => void;
   postMessage(message: FromServer, transfer: ArrayBuffer[]): void;
 };
+
+/** How long the main thread may take to end this one, in milliseconds: it may be waiting for a chip that hangs. */
+const LAST_MS = 3_000;
 
 const received: ToServer[] = [];
 let deliver: ((message: ToServer) => void) | null = null;
@@ -27,8 +31,9 @@ function next(): Promise<ToServer> {
 scope.onmessage = ({ data }) => {
   if (data.type === "start") {
     const keys = new KeyHolder(data.options, data.state, post);
-    new AgentServer(data.options, { post, next }, keys).run().catch((error) =>
-      post({ type: "failed", text: String(error) })
+    new AgentServer(data.options, { post, next }, keys).run().then(
+      () => void setTimeout(endNow, LAST_MS),
+      (error) => post({ type: "failed", text: String(error) }),
     );
     return;
   }

@@ -5,8 +5,8 @@
 import { type Bytes, utf8, wipe } from "../bytes.ts";
 import { AmeshError, type AmeshErrorCode, EXIT_CODES, systemError } from "../errors.ts";
 import type { Refusal } from "../formats/agent_message.ts";
-import { PASSPHRASE_VARIABLE } from "../passphrase/sources.ts";
-import { takeEnvironmentSecret } from "../platform/libc.ts";
+import { namedPassphraseFile, PASSPHRASE_FILE_VARIABLE, PASSPHRASE_VARIABLE } from "../passphrase/sources.ts";
+import { setEnvironmentVariable, takeEnvironmentSecret } from "../platform/libc.ts";
 import { PollSet } from "../platform/poll.ts";
 import { closeFd, type Fd, makePipe, receive, send } from "../platform/socket.ts";
 import { detach, ownCommandLine, ownExecutable, spawn, waitExit } from "../platform/spawn.ts";
@@ -34,6 +34,9 @@ export function startInBackground(
   passphraseFd: number | undefined,
 ): Exclude<BackgroundReport, { refused: Refusal }> {
   const secret = passphraseFd === undefined ? takeEnvironmentSecret(PASSPHRASE_VARIABLE) : new Uint8Array(0);
+  // It leaves this directory.
+  const named = namedPassphraseFile();
+  if (named !== null) setEnvironmentVariable(PASSPHRASE_FILE_VARIABLE, named);
   const report = makePipe();
   const passphrase = secret.length > 0 ? makePipe() : null;
   let pid: number;

@@ -2,7 +2,6 @@
 import type { Bytes } from "../bytes.ts";
 import { AmeshError, type AmeshErrorCode, errnoOf, EXIT_CODES, systemError } from "../errors.ts";
 import {
-  type AgentStatus,
   encodeExtensionRequest,
   EXTENSION,
   FRAME_LENGTH_BYTES,
@@ -11,6 +10,7 @@ import {
   parseDigestAnswer,
   parseExtensionResponse,
 } from "../formats/agent_message.ts";
+import { type AgentStatus, parseStatus } from "../formats/agent_status.ts";
 import { SshReader, WireError } from "../formats/ssh_wire.ts";
 import { host } from "../platform/host.ts";
 import { findInput } from "../platform/input.ts";
@@ -58,11 +58,9 @@ export class AgentClient implements Disposable {
     try {
       setTimeouts(this.#fd, STATUS_MS);
       const fields = this.#extension(EXTENSION.STATUS);
-      return fields === null ? null : JSON.parse(new TextDecoder().decode(fields[0]));
+      return fields === null ? null : parseStatus(fields);
     } catch (error) {
-      if (error instanceof WireError || error instanceof SyntaxError || error instanceof AmeshError) {
-        return null;
-      }
+      if (error instanceof WireError || error instanceof AmeshError) return null;
       throw error;
     }
   }

@@ -34,9 +34,9 @@ export class Confirmations {
   /** @param askpass the program. */
   constructor(readonly askpass: string) {}
 
-  /** Whether a program is asking, whose end {@linkcode proceed} has to look for: no descriptor tells of it. */
-  get isAsking(): boolean {
-    return this.#dialog !== null;
+  /** Whether a program is asking, or a question waits: {@linkcode proceed} has to look again, no descriptor tells. */
+  get hasWork(): boolean {
+    return this.#dialog !== null || this.#waiting.length > 0;
   }
 
   /** Asks when the questions before are answered. */
@@ -50,16 +50,17 @@ export class Confirmations {
    * @returns why a program could not be started; `null` when none failed.
    */
   proceed(): unknown {
+    let failure: unknown = null;
     for (;;) {
-      if (this.#dialog !== null && !this.#finish(this.#dialog)) return null;
+      if (this.#dialog !== null && !this.#finish(this.#dialog)) return failure;
       const question = this.#waiting.shift();
-      if (question === undefined) return null;
+      if (question === undefined) return failure;
       if (question.isVoid()) continue;
       try {
         this.#dialog = this.#start(question);
       } catch (error) {
+        failure ??= error;
         question.answer(false);
-        return error;
       }
     }
   }

@@ -1,5 +1,5 @@
 /** Finding the agent that serves an identity. */
-import type { AgentStatus } from "../formats/agent_message.ts";
+import type { AgentStatus } from "../formats/agent_status.ts";
 import { host } from "../platform/host.ts";
 import { absolutePath, type Layout } from "../platform/paths.ts";
 import { AgentClient } from "./client.ts";
@@ -7,6 +7,8 @@ import { defaultSocket } from "./socket_file.ts";
 
 /** An agent of amesh. */
 export interface FoundAgent extends Disposable {
+  /** Where it was found. */
+  readonly socket: string;
   readonly client: AgentClient;
   readonly status: AgentStatus;
 }
@@ -16,7 +18,7 @@ export function agentAt(path: string): FoundAgent | null {
   const client = AgentClient.connect(path);
   const status = client?.status() ?? null;
   if (client !== null && status !== null) {
-    return { client, status, [Symbol.dispose]: () => client[Symbol.dispose]() };
+    return { socket: path, client, status, [Symbol.dispose]: () => client[Symbol.dispose]() };
   }
   client?.[Symbol.dispose]();
   return null;

@@ -7,6 +7,7 @@ import { wipe } from "../bytes.ts";
 import { type MemoryKey, openMemoryKey } from "../crypto/held_key.ts";
 import type { Refusal } from "../formats/agent_message.ts";
 import { receive } from "../platform/socket.ts";
+import { Journal } from "./journal.ts";
 import type { FromServer, KeyFacts, KeyState, ServerOptions, ToServer } from "./messages.ts";
 import { fileStamp } from "./stamp.ts";
 
@@ -41,11 +42,13 @@ export class KeyHolder implements Disposable {
   #afterLock: ((done: boolean) => void) | null = null;
   #lastUse = performance.now();
   #failedAt = -Infinity;
-  #lastProblem: string | null = null;
+  /** Also of what is refused elsewhere. */
+  readonly journal: Journal;
 
   constructor(options: ServerOptions, state: KeyState, post: KeyHolder["post"]) {
     this.#options = options;
     this.#post = post;
+    this.journal = new Journal(options.isWatched ? (line) => post({ type: "log", line }) : null);
     this.#state = state;
     this.#take(state);
   }
@@ -65,11 +68,6 @@ export class KeyHolder implements Disposable {
 
   get isOpen(): boolean {
     return this.#isOpen && !this.#isLocked;
-  }
-
-  /** The last thing that kept the key from being used, for `status`. */
-  get lastProblem(): string | null {
-    return this.#lastProblem;
   }
 
   /** How many messages of the main thread are announced. */
@@ -186,10 +184,10 @@ export class KeyHolder implements Disposable {
       case "signed": {
         const order = this.#current;
         this.#current = null;
+        this.#lastUse = performance.now();
         if (!(message.answer instanceof Uint8Array)) {
           // The main thread has let go of it, too: the next use opens it again.
           this.#isOpen = false;
-          this.note(message.answer);
         }
         order?.done(message.answer);
         return this.#sendOrder();
@@ -208,12 +206,6 @@ export class KeyHolder implements Disposable {
     }
   }
 
-  /** Notes why something was not done. */
-  note({ message }: Refusal): void {
-    this.#lastProblem = message;
-    this.#post({ type: "log", line: message });
-  }
-
   #settle(change: () => void): void {
     this.#asked = null;
     change();
@@ -225,7 +217,7 @@ export class KeyHolder implements Disposable {
     if (state.open?.in === "memory") this.#hold(state.open.scalar);
     else this.#isOpen = state.open !== null;
     this.#failedAt = state.problem === null ? -Infinity : performance.now();
-    if (state.problem !== null) this.note(state.problem);
+    if (state.problem !== null) this.journal.note(state.problem.message);
   }
 
   #hold(scalar: Bytes): void {
@@ -250,14 +242,15 @@ export class KeyHolder implements Disposable {
   /** Until the key is closed for want of use, in milliseconds; -1: never. */
   idleMs(): number {
     const { idleTimeoutSeconds } = this.#options;
-    if (idleTimeoutSeconds === 0 || !this.isOpen) return -1;
+    // A chip that takes long is in use.
+    if (idleTimeoutSeconds === 0 || !this.isOpen || this.#current !== null) return -1;
     const ms = Math.ceil(this.#lastUse + idleTimeoutSeconds * 1000 - performance.now());
     return Math.min(Math.max(0, ms), MAX_WAIT_MS);
   }
 
   /** Closes the key when nobody has used it for so long. */
   closeIdle(): void {
-    if (this.idleMs() !== 0 || this.#current !== null) return;
+    if (this.idleMs() !== 0) return;
     this.#close();
     this.#post({ type: "closed" });
   }

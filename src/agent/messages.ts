@@ -19,6 +19,8 @@ export interface ServerOptions {
   readonly askpass: string | null;
   /** 0: never. */
   readonly idleTimeoutSeconds: number;
+  /** Whether anybody reads what is logged. */
+  readonly isWatched: boolean;
 }
 
 /** The key of an identity, as far as everybody may know it. */

@@ -7,7 +7,6 @@ import {
   encodeExtensionResponse,
   encodeIdentities,
   encodeSignResponse,
-  encodeStatus,
   EXTENSION,
   EXTENSION_FAILURE_FRAME,
   FAILURE_FRAME,
@@ -16,6 +15,8 @@ import {
   type Refusal,
   SUCCESS_FRAME,
 } from "../formats/agent_message.ts";
+import { encodeStatus } from "../formats/agent_status.ts";
+import { WireError } from "../formats/ssh_wire.ts";
 import { host } from "../platform/host.ts";
 import { programOf } from "../platform/spawn.ts";
 import { sha256 } from "../crypto/held_key.ts";
@@ -23,7 +24,7 @@ import { Confirmations } from "./confirmation.ts";
 import type { Connection } from "./connection.ts";
 import { type KeyHolder, REPLACED } from "./key_holder.ts";
 import type { FromServer, ServerOptions } from "./messages.ts";
-import { describeData } from "./session.ts";
+import { describeData, shown } from "./session.ts";
 
 /** What requests need of the loop around them. */
 export interface Surroundings {
@@ -86,8 +87,8 @@ export class Requests {
 
   #refuse(connection: Connection, frame: Bytes, reason: string): void {
     this.#refused++;
-    const program = connection.peer?.pid == null ? "" : ` for process ${connection.peer.pid}`;
-    this.around.post({ type: "log", line: `refused a request${program}: ${reason}` });
+    const program = connection.peer?.pid == null ? "" : ` of process ${connection.peer.pid}`;
+    this.around.keys.journal.note(`refused a request${program}: ${reason}`);
     connection.reply(frame);
   }
 
@@ -156,7 +157,7 @@ export class Requests {
         }
         this.#use({
           connection,
-          purpose: "to sign a file",
+          purpose: "to sign what it does not show",
           now: (key) => key.signDigest(digest),
           digest: () => digest,
           bytes: null,
@@ -170,16 +171,20 @@ export class Requests {
   #use(use: Use, done: (frame: Bytes) => void): void {
     const finish = (answer: Uint8Array | Refusal) => {
       if (answer instanceof Uint8Array) this.#signatures++;
-      else this.#refused++;
+      else {
+        this.#refused++;
+        this.around.keys.journal.note(answer.message);
+      }
       done(use.answer(answer));
     };
     const { keys } = this.around;
     const deviceId = keys.facts?.deviceId;
-    const sign = () =>
+    const sign = () => {
+      // Also after a person has taken long to agree.
+      keys.watch();
       keys.withOpenKey((refusal) => {
         if (use.connection.isClosed) return;
         if (refusal !== null) return finish(refusal);
-        // A person may have taken long to agree.
         if (keys.facts?.deviceId !== deviceId) return finish(REPLACED);
         const { memory } = keys;
         if (memory !== null) return finish(use.now(memory));
@@ -190,6 +195,7 @@ export class Requests {
           done: finish,
         });
       });
+    };
     if (this.confirmations === null || keys.isLocked) return sign();
     this.confirmations.ask({
       text: this.#question(use),
@@ -201,10 +207,10 @@ export class Requests {
   #question({ connection, purpose }: Use): string {
     const { facts } = this.around.keys;
     const pid = connection.peer?.pid ?? null;
-    const who = pid === null ? "a program" : `${programOf(pid) ?? "a program"} (process ${pid})`;
+    const who = pid === null ? "a program" : `${shown(programOf(pid) ?? "a program")} (process ${pid})`;
     const way = connection.session.isRemote ? " for another machine" : "";
     const key = facts === null ? "" : fingerprint(facts.blob);
-    return `Allow ${who}${way} ${purpose}\nwith the key ${facts?.name ?? ""} ${key}?`;
+    return `Allow ${who}${way} ${purpose}\nwith the key ${shown(facts?.name ?? "")} ${key}?`;
   }
 
   #lock(connection: Connection, kind: "lock" | "unlock", passphrase: Uint8Array): void {
@@ -223,11 +229,9 @@ export class Requests {
     switch (name) {
       case EXTENSION.QUERY:
         return connection.reply(encodeExtensionResponse(name, ...Object.values(EXTENSION)));
-      case EXTENSION.SESSION_BIND: {
-        const isBound = connection.session.bind(parseSessionBind(contents));
-        if (isBound) return connection.reply(SUCCESS_FRAME);
+      case EXTENSION.SESSION_BIND:
+        if (bind(connection, contents)) return connection.reply(SUCCESS_FRAME);
         return this.#refuse(connection, EXTENSION_FAILURE_FRAME, "a session that cannot be bound to");
-      }
       case EXTENSION.SIGN_DIGEST:
         return this.#signDigest(connection, contents);
       case EXTENSION.STATUS:
@@ -262,8 +266,19 @@ export class Requests {
       refused: this.#refused,
       connections: this.around.connectionCount(),
       startedAt: this.#startedAt,
-      lastProblem: keys.lastProblem,
+      lastProblem: keys.journal.last,
     });
+  }
+}
+
+/** Whoever tries to bind a connection comes from elsewhere, also when what is sent is malformed. */
+function bind({ session }: Connection, contents: Uint8Array): boolean {
+  try {
+    return session.bind(parseSessionBind(contents));
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error;
+    session.refuse();
+    return false;
   }
 }
 

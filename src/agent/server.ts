@@ -66,8 +66,10 @@ export class AgentServer {
         else if (fd === this.options.listener) this.#welcome();
         else this.#serve(fd, readable, gone);
       }
+      // Answers of a person make connections go on, and those that go on can have something to ask.
       this.#ask();
       for (const connection of [...this.#unfinished]) this.#work(connection);
+      this.#ask();
       this.#acceptAgain();
       this.keys.closeIdle();
       if (this.#handled >= REQUESTS_PER_REST) {
@@ -80,7 +82,7 @@ export class AgentServer {
 
   #timeout(): number {
     if (this.#unfinished.size > 0) return 0;
-    if (!this.#isAccepting || this.#requests.confirmations?.isAsking) return RETRY_MS;
+    if (!this.#isAccepting || this.#requests.confirmations?.hasWork) return RETRY_MS;
     return this.keys.idleMs();
   }
 
@@ -121,7 +123,9 @@ export class AgentServer {
       try {
         fd = acceptConnection(this.options.listener);
       } catch (error) {
-        if (this.#refusedAt === null) this.#log(`cannot accept a connection: ${errorText(error)}`);
+        if (this.#refusedAt === null) {
+          this.keys.journal.note(`cannot accept a connection: ${errorText(error)}`);
+        }
         this.#refusedAt = performance.now();
         break;
       }
@@ -129,7 +133,7 @@ export class AgentServer {
       if (fd === null) return;
       const peer = peerOf(fd);
       if (peer !== null && peer.uid !== host.euid() && peer.uid !== 0) {
-        this.#log(`refused a connection of user ${peer.uid}`);
+        this.keys.journal.note(`refused a connection of user ${peer.uid}`);
         closeFd(fd);
         continue;
       }
@@ -201,10 +205,8 @@ export class AgentServer {
   /** Lets the program that asks a person go on. */
   #ask(): void {
     const failure = this.#requests.confirmations?.proceed() ?? null;
-    if (failure !== null) this.#log(`cannot ask by "${this.options.askpass}": ${errorText(failure)}`);
-  }
-
-  #log(line: string): void {
-    this.main.post({ type: "log", line });
+    if (failure !== null) {
+      this.keys.journal.note(`cannot ask by "${this.options.askpass}": ${errorText(failure)}`);
+    }
   }
 }

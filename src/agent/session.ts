@@ -15,9 +15,18 @@ const MAX_SESSION_ID_BYTES = 128;
 /** What somebody wants to be signed, in words for a person; `null` for data of no known form. */
 export function describeData(data: Uint8Array): string | null {
   const userauth = parseUserauthRequest(data);
-  if (userauth !== null) return `to log in as ${userauth.user}`;
+  if (userauth !== null) return `to log in as ${shown(userauth.user)}`;
   const sshsig = parseSshsigData(data);
-  return sshsig === null ? null : `to sign for ${sshsig.namespace}`;
+  return sshsig === null ? null : `to sign for ${shown(sshsig.namespace)}`;
+}
+
+/** How much of a text that somebody else has chosen a dialog shows. */
+const MAX_SHOWN_CHARACTERS = 64;
+
+/** Without what would change how the rest of a dialog looks: controls, directions, line ends, length. */
+export function shown(text: string): string {
+  const clean = text.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, "?");
+  return clean.length > MAX_SHOWN_CHARACTERS ? `${clean.slice(0, MAX_SHOWN_CHARACTERS)}…` : clean;
 }
 
 /** The sessions of one connection. */
@@ -37,7 +46,7 @@ export class SessionBindings {
    */
   bind({ hostKey, sessionId, signature, isForwarding }: SessionBind): boolean {
     const isDone = this.#isAllowed(hostKey, sessionId) && verifyHostSignature(hostKey, signature, sessionId);
-    if (!isDone) this.#wasRefused = true;
+    if (!isDone) this.refuse();
     else if (!this.#sessions.some((known) => equalBytes(known.sessionId, sessionId))) {
       // Copies: what was given are views into a frame.
       this.#sessions.push({
@@ -47,6 +56,11 @@ export class SessionBindings {
       });
     }
     return isDone;
+  }
+
+  /** Somebody tried to bind the connection in vain. */
+  refuse(): void {
+    this.#wasRefused = true;
   }
 
   #isAllowed(hostKey: Uint8Array, sessionId: Uint8Array): boolean {

@@ -2,6 +2,7 @@
 import type { Bytes } from "../bytes.ts";
 import { hashMessage, type Message, verifyHashed } from "../crypto/p256.ts";
 import { AmeshError } from "../errors.ts";
+import { normalizeLowS } from "../formats/ecdsa_signature.ts";
 import type { Identity } from "../formats/identity_file.ts";
 import type { Layout } from "../platform/paths.ts";
 import { loadIdentity } from "../identity/store.ts";
@@ -27,7 +28,9 @@ export async function signByAgent(layout: Layout, message: Message): Promise<Age
   if (agent === null) return null;
   const hashed = await hashMessage(message);
   const signature = agent.client.signDigest(deviceId, hashed.digest);
-  if (await verifyHashed(identity.publicKey, signature, hashed)) return { identity, signature };
+  if (await verifyHashed(identity.publicKey, signature, hashed)) {
+    return { identity, signature: normalizeLowS(signature) };
+  }
   throw new AmeshError("ERR_SYSTEM", "cannot use the agent: its signature does not verify", {
     hint: `look who listens on "${agent.status.socket}", and sign without it: --no-agent`,
   });

@@ -11,7 +11,8 @@ const agentStart = command<AgentFlags, []>({
   brief: "Hold this machine's key for ssh, git and amesh sign",
   description:
     "Starts an ssh agent in the background and prints what a shell shall evaluate. It opens the key once; ssh, git,\n" +
-    "ssh-keygen -Y and amesh sign use it without a passphrase. It never adds, removes or loads a key.",
+    "ssh-keygen -Y and amesh sign use it without a passphrase. It never adds, removes or loads a key.\n" +
+    "`amesh agent` and `amesh agent start` are the same; see also: amesh agent status, amesh agent stop.",
   examples: [
     'eval "$(amesh agent)"',
     "amesh agent --idle-timeout 8h --confirm",
@@ -56,9 +57,14 @@ const agentStop = command<AgentStopFlags, []>({
   load: async () => (await import("./commands/agent_stop.ts")).agentStop,
 });
 
+const routes = { start: agentStart, status: agentStatus, stop: agentStop };
+
+/** Whether a word is a command behind `agent`. */
+export const isAgentCommand = (word: string): boolean => Object.hasOwn(routes, word);
+
 /** `agent`, which starts one, and `agent status` and `agent stop`. */
 export const agent = buildRouteMap({
-  routes: { start: agentStart, status: agentStatus, stop: agentStop },
+  routes,
   defaultCommand: "start",
   docs: { brief: "Hold this machine's key for ssh, git and amesh sign" },
 });

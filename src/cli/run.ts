@@ -1,6 +1,7 @@
 /** One run of the program: parses the arguments and runs the command. */
 import { run as runApplication } from "@stricli/core";
 import { AmeshError } from "../errors.ts";
+import { isAgentCommand } from "./agent_commands.ts";
 import { application } from "./app.ts";
 import type { CommandContext } from "./command.ts";
 import { print, tell } from "./output.ts";
@@ -17,6 +18,7 @@ export async function run(args: readonly string[]): Promise<void> {
 
 async function dispatch(args: readonly string[]): Promise<void> {
   requireValues(args);
+  requireAgentCommand(args);
   let help = "";
   let complaint = "";
   const context: CommandContext = {
@@ -26,7 +28,11 @@ async function dispatch(args: readonly string[]): Promise<void> {
     },
     failure: undefined,
   };
-  await runApplication(application, joinSignature(args.length === 0 ? ["--help"] : args), context);
+  await runApplication(
+    application,
+    nameDefault(joinSignature(args.length === 0 ? ["--help"] : args)),
+    context,
+  );
   if (context.failure !== undefined) throw context.failure.error;
   if (context.process.exitCode !== 0) throw usageError(args, complaint);
   if (args.length === 0 || (args.length === 1 && args[0] === "passphrase")) {
@@ -34,6 +40,12 @@ async function dispatch(args: readonly string[]): Promise<void> {
     throw usageError(args, "no command given");
   }
   await print(help);
+}
+
+/** `agent --help` is asked of the command that `agent` alone is, not of the group. */
+function nameDefault(args: readonly string[]): readonly string[] {
+  const isHelp = args[1] === "--help" || args[1] === "-h" || args[1] === "--helpAll";
+  return args[0] === "agent" && isHelp ? ["agent", "start", ...args.slice(1)] : args;
 }
 
 /** A base64url signature may begin with a dash, which the parser takes for an option unless it is joined by `=`. */
@@ -49,6 +61,12 @@ function requireValues(args: readonly string[]): void {
   const end = args.indexOf("--");
   const empty = args.slice(0, end < 0 ? args.length : end).find((arg) => /^--[a-z0-9-]+=$/.test(arg));
   if (empty !== undefined) throw usageError(args, `no value is given for ${empty.slice(0, -1)}`);
+}
+
+/** The parser would take the word for an argument of the command that `agent` alone is. */
+function requireAgentCommand([group, word, ...rest]: readonly string[]): void {
+  if (group !== "agent" || word === undefined || word.startsWith("-") || isAgentCommand(word)) return;
+  throw usageError([group, word, ...rest], `unknown command ${JSON.stringify(`agent ${word}`)}`);
 }
 
 /** Whether a word stands before commands of its own. */

@@ -2,7 +2,7 @@
  * Messages of the SSH agent protocol (draft-ietf-sshm-ssh-agent), as an agent reads and writes them, and as a client of
  * one does. A frame is a length (u32), a type (byte) and contents.
  */
-import { type Bytes, concatBytes, u32be, utf8 } from "../bytes.ts";
+import { type Bytes, concatBytes, u32be } from "../bytes.ts";
 import { SSH_KEY_TYPE } from "./public_key.ts";
 import { sshMpint, SshReader, sshString, WireError } from "./ssh_wire.ts";
 
@@ -191,30 +191,6 @@ export function parseDigestAnswer(fields: readonly Uint8Array[]): Bytes | Refusa
   if (text(kind) === "signed" && rest[0]?.length === 64 && rest.length === 1) return Uint8Array.from(rest[0]);
   if (text(kind) !== "refused" || rest.length !== 3) throw new WireError("an unknown answer");
   return { code: text(rest[0]), message: text(rest[1]), hint: text(rest[2]) };
-}
-
-/** What `status@amesh.dev` tells; JSON in one field. */
-export interface AgentStatus {
-  readonly socket: string;
-  readonly pid: number;
-  readonly deviceId: string | null;
-  readonly backend: string | null;
-  readonly publicKey: string | null;
-  readonly locked: boolean;
-  readonly keyOpen: boolean;
-  readonly confirm: boolean;
-  /** 0: never. */
-  readonly idleTimeoutSeconds: number;
-  readonly signatures: number;
-  readonly refused: number;
-  readonly connections: number;
-  readonly startedAt: string;
-  readonly lastProblem: string | null;
-}
-
-/** Answer to status@amesh.dev. */
-export function encodeStatus(status: AgentStatus): Bytes {
-  return encodeExtensionResponse(EXTENSION.STATUS, utf8(JSON.stringify(status)));
 }
 
 /** SSH_AGENTC_REQUEST_IDENTITIES, as a client sends it. */

@@ -1,6 +1,8 @@
 /** The host on Bun (and Node.js), by `node:` built-ins, fetched when first used so that Deno never loads them. */
 import { errnoOf } from "../errors.ts";
 import type { FileHandle, FileInfo, Host } from "./host.ts";
+import { LIBC, LINUX_DIRECTORIES, MUSL_PATHS } from "./libc_build.ts";
+import { linuxFiles } from "./linux_files.ts";
 
 /** The part of Bun's own interface that is used. */
 declare const Bun: { readonly stdout: unknown; write(target: unknown, bytes: Uint8Array): Promise<number> };
@@ -12,6 +14,12 @@ const nodeProcess = () => (globalThis as unknown as { process: NodeProcess }).pr
 const fs = (): Fs => nodeProcess().getBuiltinModule("node:fs");
 const os = () => nodeProcess().getBuiltinModule("node:os");
 const isWindows = () => nodeProcess().platform === "win32";
+
+/** Where it is known which libc this runtime was made for, files go through it. */
+const linux = LIBC === null ? null : linuxFiles(() => {
+  const arch = nodeProcess().arch === "arm64" ? "arm64" : "x64";
+  return LIBC === "musl" ? [MUSL_PATHS[arch]] : LINUX_DIRECTORIES[arch].map((path) => `${path}/libc.so.6`);
+});
 
 function info(stat: import("node:fs").Stats): FileInfo {
   const unix = !isWindows();
@@ -64,8 +72,8 @@ export const nodeHost: Host = {
   get args() {
     return nodeProcess().argv.slice(2);
   },
-  stdin: handle(0, false),
-  stderr: handle(2, false),
+  stdin: linux?.handle(0) ?? handle(0, false),
+  stderr: linux?.handle(2) ?? handle(2, false),
   // Bun's own call: node:fs alone would double the time that --version takes.
   writeStdout: async (bytes) => {
     await Bun.write(Bun.stdout, bytes);
@@ -92,9 +100,10 @@ export const nodeHost: Host = {
     return { [Symbol.dispose]: () => void nodeProcess().off(signal, listener) };
   },
   open: (path, how, mode) =>
-    handle(fs().openSync(path, how === "read" ? "r" : how === "create" ? "wx" : "w", mode), true),
-  lstat: (path) => info(fs().lstatSync(path)),
-  stat: (path) => info(fs().statSync(path)),
+    linux?.open(path, how, mode) ??
+      handle(fs().openSync(path, how === "read" ? "r" : how === "create" ? "wx" : "w", mode), true),
+  lstat: (path) => linux?.lstat(path) ?? info(fs().lstatSync(path)),
+  stat: (path) => linux?.stat(path) ?? info(fs().statSync(path)),
   mkdir: (path, mode) => {
     fs().mkdirSync(path, { mode });
   },

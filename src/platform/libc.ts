@@ -6,13 +6,9 @@
 import { FfiLoadError, library } from "../ffi/ffi.ts";
 import { type Bytes, utf8 } from "../bytes.ts";
 import { errnoOf } from "../errors.ts";
+import { ERRNO } from "./errno.ts";
 import { host } from "./host.ts";
-
-/** Debian's layout, Fedora's, and that of Arch and Alpine. */
-const LINUX_DIRECTORIES = {
-  x64: ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/usr/lib", "/lib"],
-  arm64: ["/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/lib64", "/usr/lib64", "/usr/lib", "/lib"],
-} as const;
+import { LIBC, LINUX_DIRECTORIES, MUSL_PATHS } from "./libc_build.ts";
 
 const libc = library(libcPaths, {
   close: { parameters: ["i32"], result: "i32" },
@@ -37,7 +33,8 @@ export function libcPaths(): readonly string[] {
   if (host.os === "darwin") return ["/usr/lib/libSystem.B.dylib"];
   if (host.os === "windows") return [];
   const candidates = systemLibraryPaths("libc.so.6");
-  if (host.runtime === "deno") return candidates;
+  if (host.runtime === "deno" || LIBC === "glibc") return candidates;
+  if (LIBC === "musl") return [MUSL_PATHS[host.arch]];
   // A musl executable must not load a glibc that happens to lie on the same machine, so ask the kernel.
   const mapped = /(\/\S*\/(?:libc\.so\.6|libc\.musl-\S+|ld-musl-\S+\.so\.1))$/m.exec(
     readAll("/proc/self/maps"),
@@ -62,74 +59,6 @@ function readAll(path: string): string {
 
 /** A text as C takes it: UTF-8 and a zero byte. */
 export const cString = (text: string): Bytes => utf8(`${text}\0`);
-
-/** The numbers that Linux and macOS share (include/uapi/asm-generic/errno-base.h, sys/errno.h). */
-const SHARED_ERRNO = {
-  1: "EPERM",
-  2: "ENOENT",
-  3: "ESRCH",
-  4: "EINTR",
-  5: "EIO",
-  6: "ENXIO",
-  7: "E2BIG",
-  8: "ENOEXEC",
-  9: "EBADF",
-  10: "ECHILD",
-  12: "ENOMEM",
-  13: "EACCES",
-  16: "EBUSY",
-  19: "ENODEV",
-  20: "ENOTDIR",
-  21: "EISDIR",
-  22: "EINVAL",
-  23: "ENFILE",
-  24: "EMFILE",
-  26: "ETXTBSY",
-  28: "ENOSPC",
-  30: "EROFS",
-  32: "EPIPE",
-} as const;
-
-const ERRNO: Readonly<Record<"linux" | "darwin", Readonly<Record<number, string>>>> = {
-  linux: {
-    ...SHARED_ERRNO,
-    11: "EAGAIN",
-    36: "ENAMETOOLONG",
-    37: "ENOLCK",
-    38: "ENOSYS",
-    40: "ELOOP",
-    88: "ENOTSOCK",
-    91: "EPROTOTYPE",
-    95: "EOPNOTSUPP",
-    98: "EADDRINUSE",
-    103: "ECONNABORTED",
-    104: "ECONNRESET",
-    105: "ENOBUFS",
-    107: "ENOTCONN",
-    110: "ETIMEDOUT",
-    111: "ECONNREFUSED",
-    115: "EINPROGRESS",
-  },
-  darwin: {
-    ...SHARED_ERRNO,
-    35: "EAGAIN",
-    36: "EINPROGRESS",
-    38: "ENOTSOCK",
-    41: "EPROTOTYPE",
-    45: "EOPNOTSUPP",
-    48: "EADDRINUSE",
-    53: "ECONNABORTED",
-    54: "ECONNRESET",
-    55: "ENOBUFS",
-    57: "ENOTCONN",
-    60: "ETIMEDOUT",
-    61: "ECONNREFUSED",
-    62: "ELOOP",
-    63: "ENAMETOOLONG",
-    77: "ENOLCK",
-    78: "ENOSYS",
-  },
-};
 
 /** Where errno lies; each thread has its own, and loads this file for itself. */
 let errnoLocation = 0n;

@@ -111,3 +111,10 @@ export class PollSet {
     return ready;
   }
 }
+
+/** Whether a write of a line would not wait, or would fail at once. */
+export function isWritable(fd: Fd): boolean {
+  const poll = new PollSet();
+  poll.set(fd, { read: false, write: true });
+  return poll.wait(0).length > 0;
+}

@@ -13,6 +13,8 @@ const libc = library(libcPaths, {
   open: { parameters: ["buffer", "i32"], result: "i32" },
   readlink: { parameters: ["buffer", "buffer", "size"], result: "i32" },
   setsid: { parameters: [], result: "i32" },
+  _exit: { parameters: ["i32"], result: "void" },
+  chdir: { parameters: ["buffer"], result: "i32" },
   _NSGetArgc: { parameters: [], result: "address" },
   _NSGetArgv: { parameters: [], result: "address" },
   proc_pidpath: { parameters: ["i32", "buffer", "u32"], result: "i32" },
@@ -75,7 +77,7 @@ export function programOf(pid: number): string | null {
 /**
  * Leaves the terminal and the session in which this process was started, and lets go of its standard streams,
  * which become /dev/null. A process that leads a group stays in its session: nobody can leave one that it
- * leads.
+ * leads. Its working directory becomes `/`, so that it keeps no file system busy.
  *
  * @throws {Error} with `code`.
  */
@@ -85,7 +87,13 @@ export function detach(): void {
   } catch (error) {
     if (errnoOf(error) !== "EPERM") throw error;
   }
+  checked("chdir", () => libc.chdir(cString("/")));
   const fd = checked("open", () => libc.open(cString("/dev/null"), O_RDWR));
   for (const stream of [0, 1, 2]) checked("dup2", () => libc.dup2(fd, stream));
   if (fd > 2) libc.close(fd);
+}
+
+/** Ends this process at once, whatever its threads are doing; nothing of it is tidied up. */
+export function endNow(): void {
+  libc._exit(0);
 }

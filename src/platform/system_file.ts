@@ -5,7 +5,15 @@
 import { concatBytes } from "../bytes.ts";
 import { errnoOf } from "../errors.ts";
 import { FfiLoadError, library } from "../ffi/ffi.ts";
-import { type FileHandle, type FileInfo, host } from "./host.ts";
+import { type FileHandle, host } from "./host.ts";
+import {
+  AT_EMPTY_PATH,
+  AT_FDCWD,
+  readStatx,
+  STATX_BASIC_STATS,
+  STATX_BYTES,
+  type SystemFileInfo,
+} from "./statx.ts";
 import { checked, cString, libcPaths, O_CLOEXEC, O_RDWR, withoutLibc } from "./libc.ts";
 
 const libc = library(libcPaths, {
@@ -93,15 +101,6 @@ function systemHandle(fd: number, close: () => void): FileHandle {
   };
 }
 
-const AT_EMPTY_PATH = 0x1000;
-const AT_FDCWD = -100;
-const STATX_BASIC_STATS = 0x7ff;
-const KINDS: Readonly<Record<number, FileInfo["kind"]>> = {
-  0o04: "directory",
-  0o10: "file",
-  0o12: "symlink",
-  0o14: "socket",
-};
 const UNKNOWN_FILE = {
   kind: "other",
   mode: null,
@@ -115,14 +114,6 @@ const UNKNOWN_FILE = {
   modifiedMs: 0,
 } as const;
 
-/** What stat(2) tells besides {@linkcode FileInfo}. */
-export interface SystemFileInfo extends FileInfo {
-  readonly gid: number;
-  readonly isCharacterDevice: boolean;
-  /** Whether it has a file type; an anonymous inode of the kernel has none. */
-  readonly hasType: boolean;
-}
-
 /** stat(2) for what Deno keeps from programs. @returns `null` when it cannot be looked at. */
 export function systemFileInfo(path: string): SystemFileInfo | null {
   return withoutLibc(() => fileInfo(AT_FDCWD, path, 0), () => null);
@@ -131,29 +122,9 @@ export function systemFileInfo(path: string): SystemFileInfo | null {
 /** statx(2), whose structure is the same on every processor (linux/stat.h); `null` where there is none. */
 function fileInfo(fd: number, path: string, flags: number): SystemFileInfo | null {
   if (host.os !== "linux") return null;
-  const buffer = new Uint8Array(256);
+  const buffer = new Uint8Array(STATX_BYTES);
   const statx = () => libc.statx(fd, cString(path), flags, STATX_BASIC_STATS, buffer) === 0;
-  if (!withoutLibc(statx, () => false)) return null;
-  const view = new DataView(buffer.buffer);
-  const [mode, major, minor] = [
-    view.getUint16(28, true),
-    view.getUint32(136, true),
-    view.getUint32(140, true),
-  ];
-  return {
-    kind: KINDS[mode >>> 12] ?? "other",
-    mode: mode & 0o7777,
-    uid: view.getUint32(20, true),
-    gid: view.getUint32(24, true),
-    isCharacterDevice: mode >>> 12 === 0o02,
-    hasType: mode >>> 12 !== 0,
-    size: Number(view.getBigUint64(40, true)),
-    // As makedev(3) puts the two together, for the numbers that Linux hands out.
-    dev: ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0,
-    ino: Number(view.getBigUint64(32, true)),
-    // stx_mtime: seconds and nanoseconds.
-    modifiedMs: Number(view.getBigInt64(112, true)) * 1000 + Math.floor(view.getUint32(120, true) / 1e6),
-  };
+  return withoutLibc(statx, () => false) ? readStatx(buffer) : null;
 }
 
 /** Text of a file below `/proc`, `/sys`, `/dev` or `/etc`; `null` when it cannot be read. */

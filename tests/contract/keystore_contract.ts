@@ -1,5 +1,6 @@
 /** What every tier must do, whatever it is made of. A tier's own test file calls {@linkcode keystoreContract}. */
 import assert from "node:assert/strict";
+import { createECDH } from "node:crypto";
 import { after, test } from "node:test";
 import { type Bytes, encodeBase64, utf8 } from "../../src/bytes.ts";
 import { expandPoint, generateKeyPair } from "../../src/crypto/p256.ts";
@@ -56,6 +57,14 @@ export async function accepts(publicKey: Bytes, signature: Bytes, message: Bytes
     "verify",
   ]);
   return await crypto.subtle.verify({ name: "ECDSA", hash: "SHA-256" }, key, signature, message);
+}
+
+/** The compressed point of a scalar, by other code than amesh's. */
+function publicKeyOf(scalar: Bytes): Bytes {
+  const ecdh = createECDH("prime256v1");
+  ecdh.setPrivateKey(scalar);
+  const point = Uint8Array.from(ecdh.getPublicKey());
+  return Uint8Array.of(2 + (point[64]! & 1), ...point.subarray(1, 33));
 }
 
 async function identityOf(
@@ -197,6 +206,51 @@ export function keystoreContract(
   it(`a signer makes ${signatures} signatures of 64 bytes that verify`, async () => {
     const signer = await opened();
     for (let i = 0; i < signatures; i++) await signs(signer, Uint8Array.of(i, i >> 8));
+  });
+
+  it("what an agent holds is the key: its scalar, or a way to sign with it where it lies", async () => {
+    const { held, publicKey } = await opened();
+    const message = utf8("of an agent");
+    if (held.in === "memory") {
+      for (let i = 0; i < 2; i++) {
+        const scalar: Bytes = await held.takeScalar();
+        assert.equal(scalar.length, 32);
+        assert.deepEqual(publicKeyOf(scalar), publicKey);
+        // The receiver wipes it, which takes nothing from the signer.
+        scalar.fill(0);
+      }
+      await signs(await opened(), message);
+      return;
+    }
+    for (const text of [message, new Uint8Array(0), new Uint8Array(ONE_MIB + 1)]) {
+      const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", text));
+      for (const bytes of [text, null]) {
+        assert.ok(await accepts(publicKey, await held.signHashed({ digest, bytes }), text));
+      }
+    }
+  });
+
+  it("what an agent holds waits for a key that is unlocked in the background", async () => {
+    using signer = await open(true);
+    const { held } = signer;
+    if (held.in === "memory") return assert.deepEqual(publicKeyOf(await held.takeScalar()), signer.publicKey);
+    const text = utf8("of an agent");
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", text));
+    assert.ok(await accepts(signer.publicKey, await held.signHashed({ digest, bytes: null }), text));
+  });
+
+  it("what an agent holds, of a new key too, is of no use when its signer is disposed of", async () => {
+    using surroundings = makeSurroundings();
+    const key = await tier.generate(surroundings.context());
+    const { held, publicKey } = key.signer;
+    const digest = new Uint8Array(32);
+    const use = async () =>
+      held.in === "memory" ? publicKeyOf(await held.takeScalar()) : await held.signHashed({ digest, bytes: null });
+    const before = await use();
+    if (held.in === "memory") assert.deepEqual(before, publicKey);
+    key.signer[Symbol.dispose]();
+    await assert.rejects(use);
+    await key.discard();
   });
 
   it("a message that cannot be read fails the signature with its own error", async () => {

@@ -1,6 +1,6 @@
 /** Something that listens where an agent may, and answers what a test wants. */
 import type { Bytes } from "../../src/bytes.ts";
-import { type AgentStatus, encodeStatus } from "../../src/formats/agent_message.ts";
+import { type AgentStatus, encodeStatus } from "../../src/formats/agent_status.ts";
 import { closeFd, type Fd, listenUnix } from "../../src/platform/socket.ts";
 
 /** What is sent to a request. */

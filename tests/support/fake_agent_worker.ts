@@ -1,7 +1,7 @@
 /** The Worker of `fake_agent.ts`: answers while the thread of the test is blocked in its client. */
 import { PollSet } from "../../src/platform/poll.ts";
 import { acceptConnection, closeFd, type Fd, receive, send } from "../../src/platform/socket.ts";
-import type { FakeAnswer, FakeAgentOptions } from "./fake_agent.ts";
+import type { FakeAgentOptions, FakeAnswer } from "./fake_agent.ts";
 
 /** How often it looks whether it is to end, in milliseconds. */
 const TURN_MS = 20;

@@ -13,7 +13,7 @@ export interface RunningAgent extends AsyncDisposable {
   /** What it told of what it refused. */
   readonly log: readonly string[];
   /** As `runAgent` ends. */
-  readonly ended: Promise<void>;
+  readonly ended: Promise<string | null>;
 }
 
 /** Starts one on the socket `s` beside the directory. @throws as `runAgent`; {Error} the socket is taken. */
@@ -25,7 +25,6 @@ export async function startAgent(
   const request: AgentRequest = {
     layout,
     socket: file("s"),
-    isDefaultSocket: false,
     askpass: null,
     idleTimeoutSeconds: 0,
     input: {},

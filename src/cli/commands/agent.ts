@@ -10,6 +10,7 @@ import { findInput } from "../../platform/input.ts";
 import { host } from "../../platform/host.ts";
 import { forbidInspection, setEnvironmentVariable } from "../../platform/libc.ts";
 import { absolutePath, ameshLayout, baseName, type Layout, shellQuote } from "../../platform/paths.ts";
+import { isWritable } from "../../platform/poll.ts";
 import { notifyReady } from "../../platform/socket.ts";
 import { print, printable, printJson, tell, warn } from "../output.ts";
 import { askPassphrase } from "../terminal.ts";
@@ -26,6 +27,10 @@ export type AgentFlags = {
   readonly json: boolean;
 };
 
+/** signal(7) */
+const SIGINT = 2;
+const STDERR = 2;
+
 /** What Debian and others install as the dialog that asks. */
 const USUAL_ASKPASS = "/usr/bin/ssh-askpass";
 
@@ -38,10 +43,10 @@ export async function agent(flags: AgentFlags): Promise<void> {
   forbidInspection();
   const askpass = flags.confirm ? findAskpass() : null;
   if (flags.foreground) return await serve(flags, layout, socket, askpass);
-  if (await printOwn(layout, socket, flags.json)) return;
+  if (await printOwn(layout, socket, flags)) return;
   const report = startInBackground(flags.passphraseFd);
   if ("ready" in report) await announce(report.ready, flags.json);
-  else if (!(await printOwn(layout, socket, flags.json))) throw taken(socket);
+  else if (!(await printOwn(layout, socket, flags))) throw taken(socket);
 }
 
 async function serve(
@@ -55,16 +60,15 @@ async function serve(
   if (askpass !== null) setEnvironmentVariable("SSH_ASKPASS_PROMPT", "confirm");
   let isReady = false;
   try {
-    await runAgent(
+    const signal = await runAgent(
       {
         layout,
         socket,
-        isDefaultSocket: flags.socket === undefined,
         askpass,
         idleTimeoutSeconds: idleTimeout,
         input: { descriptor: flags.passphraseFd, ask: askPassphrase },
         warn,
-        log: (line) => tell(printable(`amesh: agent: ${line}`)),
+        log: reportFd === undefined ? logLine : null,
       },
       async (ready) => {
         isReady = true;
@@ -76,13 +80,19 @@ async function serve(
       async () => {
         isReady = true;
         if (reportFd !== undefined) reportFromBackground(reportFd, { taken: true });
-        else if (!(await printOwn(layout, socket, json))) throw taken(socket);
+        else if (!(await printOwn(layout, socket, flags))) throw taken(socket);
       },
     );
+    if (signal === "SIGINT") throw new Interrupted(SIGINT);
   } catch (error) {
     if (reportFd === undefined || isReady || error instanceof Interrupted) throw error;
     reportFromBackground(reportFd, { refused: refusalOf(error) });
   }
+}
+
+/** A line for whoever watches; who does not read it must not hold up the agent. */
+function logLine(line: string): void {
+  if (isWritable(STDERR)) tell(printable(`amesh: agent: ${line}`));
 }
 
 /** @throws {AmeshError} `ERR_USAGE`: there is none. */
@@ -94,14 +104,34 @@ function findAskpass(): string {
   });
 }
 
-/** Prints the lines of an agent that serves this identity there already. @returns whether it did. */
-async function printOwn(layout: Layout, socket: string, json: boolean): Promise<boolean> {
+/**
+ * Prints the lines of an agent that serves this identity there already.
+ *
+ * @returns whether it did.
+ * @throws {AmeshError} `ERR_BUSY`: it is another's, or not as it is asked for.
+ */
+async function printOwn(layout: Layout, socket: string, flags: AgentFlags): Promise<boolean> {
   using running = agentAt(socket);
   if (running === null) return false;
   if (running.status.deviceId !== (await loadIdentity(layout)).fields.deviceId) throw taken(socket);
+  requireAsked(running, flags);
   tell(`The agent is running already, as process ${running.status.pid}.`);
-  await announce(readinessOf(running), json);
+  await announce(readinessOf(running), flags.json);
   return true;
+}
+
+/** Nobody shall believe that it asks before each use, or closes the key, when it does not. */
+function requireAsked({ status }: FoundAgent, { confirm, idleTimeout }: AgentFlags): void {
+  const isClosing = status.idleTimeoutSeconds > 0 && status.idleTimeoutSeconds <= idleTimeout;
+  const missing = confirm && !status.confirm
+    ? "does not ask before each use"
+    : idleTimeout > 0 && !isClosing
+    ? "does not close the key so soon"
+    : null;
+  if (missing === null) return;
+  throw new AmeshError("ERR_BUSY", `the agent that runs already, process ${status.pid}, ${missing}`, {
+    hint: "end it first: amesh agent stop",
+  });
 }
 
 async function printRunning(socket: string, json: boolean): Promise<void> {
@@ -109,7 +139,7 @@ async function printRunning(socket: string, json: boolean): Promise<void> {
   await announce(readinessOf(running), json);
 }
 
-function readinessOf({ status: { socket, pid, deviceId } }: FoundAgent): Readiness {
+function readinessOf({ socket, status: { pid, deviceId } }: FoundAgent): Readiness {
   return { socket, pid, deviceId: deviceId ?? "" };
 }
 

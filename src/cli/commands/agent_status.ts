@@ -1,6 +1,6 @@
 /** `amesh agent status`: whether the agent runs, and how it is. */
 import { defaultSocket } from "../../agent/socket_file.ts";
-import type { AgentStatus } from "../../formats/agent_message.ts";
+import type { AgentStatus } from "../../formats/agent_status.ts";
 import { absolutePath, ameshLayout } from "../../platform/paths.ts";
 import { print, printJson } from "../output.ts";
 import { requireAgent } from "./agent.ts";

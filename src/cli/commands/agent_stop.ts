@@ -1,7 +1,9 @@
 /** `amesh agent stop`: ends the agent. */
 import { defaultSocket } from "../../agent/socket_file.ts";
 import { AmeshError } from "../../errors.ts";
+import { processExists } from "../../platform/libc.ts";
 import { absolutePath, ameshLayout } from "../../platform/paths.ts";
+import { pause } from "../../platform/ready.ts";
 import { printJson, tell } from "../output.ts";
 import { requireAgent } from "./agent.ts";
 
@@ -11,13 +13,25 @@ export type AgentStopFlags = {
   readonly json: boolean;
 };
 
+/** How long an agent may take to end, and before it is looked again, in milliseconds. */
+const PATIENCE_MS = 5_000;
+const PAUSE_MS = 10;
+
+/** Waits until a process is gone. @returns whether it is. */
+function hasEnded(pid: number): boolean {
+  for (const end = performance.now() + PATIENCE_MS; performance.now() < end; pause(PAUSE_MS)) {
+    if (!processExists(pid)) return true;
+  }
+  return false;
+}
+
 /** @throws {AmeshError} `ERR_NO_AGENT`, `ERR_SYSTEM`. */
 export async function agentStop({ socket, json }: AgentStopFlags): Promise<void> {
   using running = requireAgent(
     socket === undefined ? defaultSocket(await ameshLayout()) : absolutePath(socket),
   );
   const { pid } = running.status;
-  if (!running.client.stop()) {
+  if (!running.client.stop() || !hasEnded(pid)) {
     throw new AmeshError("ERR_SYSTEM", `cannot stop the agent: process ${pid} does not end`, {
       hint: `end it with: kill ${pid}`,
     });

@@ -1,5 +1,14 @@
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import process from "node:process";
 import { test } from "node:test";
 import { runAgent } from "../../../src/agent/agent.ts";
@@ -118,7 +127,7 @@ test("an agent tells when it is ready, serves a client, and ends when one says s
   assert.ok(Date.parse(startedAt) >= before && Date.parse(startedAt) <= Date.now());
   assert.equal(client.stop(), true);
   assert.ok(!existsSync(agent.socket));
-  await agent.ended;
+  assert.equal(await agent.ended, null);
   assert.equal(AgentClient.connect(agent.socket), null);
   assert.deepEqual(here.warnings, []);
 });
@@ -139,7 +148,6 @@ test("where somebody listens an agent ends, and leaves that one alone", async ()
   const request = {
     layout: here.layout,
     socket: first.socket,
-    isDefaultSocket: false,
     askpass: null,
     idleTimeoutSeconds: 0,
     input: {},
@@ -172,7 +180,7 @@ for (const signal of ["SIGTERM", "SIGHUP"] as const) {
     using client = await TestClient.connect(agent.socket);
     assert.equal(await signsDigest(client, FLOOR), true);
     process.kill(process.pid, signal);
-    await agent.ended;
+    assert.equal(await agent.ended, signal);
     assert.equal(await client.next(), null);
     assert.ok(!existsSync(agent.socket));
   });
@@ -193,7 +201,7 @@ test("ssh's requests: the key is listed, and signs what it may", async () => {
   assert.equal(await signsData(client, OTHER, USERAUTH), false);
   const { signatures, refused } = await statusOf(client);
   assert.deepEqual([signatures, refused], [5, 4]);
-  assert.match(agent.log.join("\n"), /^refused a request for process \d+: what is to be signed is /);
+  assert.match(agent.log.join("\n"), /^refused a request of process \d+: what is to be signed is /);
 });
 
 const unanswered: [what: string, frame: Uint8Array, answer: Uint8Array][] = [
@@ -226,7 +234,9 @@ test("what an agent does not do it refuses, and goes on with the connection", as
   ]);
   assert.equal(await signsDigest(client, FLOOR), true);
   const other = encodeExtensionRequest(EXTENSION.SIGN_DIGEST, OTHER.fields.deviceId, DIGEST);
-  const answer = parseDigestAnswer(parseExtensionResponse(await client.request(other), EXTENSION.SIGN_DIGEST)!);
+  const answer = parseDigestAnswer(
+    parseExtensionResponse(await client.request(other), EXTENSION.SIGN_DIGEST)!,
+  );
   assert.ok(!(answer instanceof Uint8Array));
   assert.equal(answer.code, "ERR_BUSY");
 });
@@ -435,11 +445,13 @@ test("with --confirm a person is asked for each use, and told who wants what", a
   const name = FLOOR.fields.friendlyName;
   const questions = asked.match(/^Allow .*\n.*\?$/gm)!;
   assert.equal(questions.length, 4);
-  for (const [index, purpose] of ["to log in as root", "to sign a file", "to sign for git"].entries()) {
+  for (const [index, purpose] of ["to log in as root", "to sign what it does not show", "to sign for git"].entries()) {
     assert.match(questions[index]!, new RegExp(`^Allow .+ \\(process ${process.pid}\\) ${purpose}\\n`));
   }
   const fingerprint = sha256(FLOOR_BLOB).toBase64({ omitPadding: true });
-  assert.ok(questions.every((question) => question.endsWith(`\nwith the key ${name} SHA256:${fingerprint}?`)));
+  assert.ok(
+    questions.every((question) => question.endsWith(`\nwith the key ${name} SHA256:${fingerprint}?`)),
+  );
 });
 
 test("while a person is asked other clients are served, and one that goes takes its question with it", async () => {
@@ -453,7 +465,10 @@ test("while a person is asked other clients are served, and one that goes takes 
   assert.equal((await listed(client)).length, 1);
   writeFileSync(`${path}.yes`, "");
   const signed = signsDigest(client, FLOOR);
-  assert.equal(await Promise.race([signed, new Promise((resolve) => setTimeout(resolve, 300, "waits"))]), "waits");
+  assert.equal(
+    await Promise.race([signed, new Promise((resolve) => setTimeout(resolve, 300, "waits"))]),
+    "waits",
+  );
   waiting[Symbol.dispose]();
   assert.equal(await signed, true);
   using last = await TestClient.connect(agent.socket);
@@ -502,7 +517,10 @@ function pipes(): { fd: number; inode: string; isRead: boolean }[] {
   const all = readdirSync("/proc/self/fd").flatMap((name) => {
     try {
       const inode = readlinkSync(`/proc/self/fd/${name}`);
-      const flags = parseInt(/flags:\s+(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${name}`, "utf8"))![1]!, 8);
+      const flags = parseInt(
+        /flags:\s+(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${name}`, "utf8"))![1]!,
+        8,
+      );
       const isOurs = inode.startsWith("pipe:") && (flags & 0x800) !== 0;
       return isOurs ? [{ fd: Number(name), inode, isRead: (flags & 3) === 0 }] : [];
     } catch {

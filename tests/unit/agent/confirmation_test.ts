@@ -34,7 +34,7 @@ function askpass(script: string) {
       const failure = confirmations.proceed();
       if (failure !== null) failures.push(failure);
       if (isDone()) return failures;
-      assert.ok(confirmations.isAsking, `nobody asks after ${answers.join(", ")}`);
+      assert.ok(confirmations.hasWork, `nobody asks after ${answers.join(", ")}`);
       new PollSet().wait(RETRY_MS);
       assert.ok(performance.now() - begun < STUCK_MS, `stuck after ${answers.join(", ")}`);
     }
@@ -80,7 +80,7 @@ for (const [what, script, answer] of scripts) {
     asked.ask("q");
     assert.deepEqual(asked.runUntil(() => asked.answers.length > 0), []);
     assert.deepEqual(asked.answers, [`q: ${answer}`]);
-    assert.equal(asked.confirmations.isAsking, false);
+    assert.equal(asked.confirmations.hasWork, false);
   });
 }
 
@@ -88,7 +88,7 @@ test("nothing is asked, and nothing waited for, before proceed() and after the l
   using asked = askpass("echo yes");
   assert.equal(asked.confirmations.proceed(), null);
   asked.ask("q");
-  assert.equal(asked.confirmations.isAsking, false);
+  assert.equal(asked.confirmations.hasWork, true);
   asked.runUntil(() => asked.answers.length > 0);
   assert.equal(asked.confirmations.proceed(), null);
   assert.deepEqual(asked.answers, ["q: yes"]);

@@ -130,7 +130,13 @@ test("follow() opens the key that a rotation has made, where the old one was ope
   using keeper = keeperOf(here);
   await keeper.open();
   for (const isOpen of [true, false, true]) {
-    const { identity } = await rotateIdentity({ layout, backend: undefined, now: new Date(), input: {}, warn });
+    const { identity } = await rotateIdentity({
+      layout,
+      backend: undefined,
+      now: new Date(),
+      input: {},
+      warn,
+    });
     const state = await keeper.follow(isOpen);
     assert.ok(typeof state === "object");
     assert.equal(state.stamp, fileStamp(layout.identity));

@@ -37,7 +37,9 @@ const PROBLEM: Refusal = { code: "ERR_UNLOCK_FAILED", message: "cannot unlock th
 const LOCKED = /the agent is locked/;
 
 /** A holder whose main thread is the test; its identity.json says nothing and is only looked at from outside. */
-function place(how: { idle?: number; open?: KeyState["open"]; facts?: KeyFacts | null; problem?: Refusal } = {}) {
+function place(
+  how: { idle?: number; open?: KeyState["open"]; facts?: KeyFacts | null; problem?: Refusal } = {},
+) {
   const directory = temporaryDirectory();
   const identity = directory.file("identity.json");
   writeFileSync(identity, "1");
@@ -50,6 +52,7 @@ function place(how: { idle?: number; open?: KeyState["open"]; facts?: KeyFacts |
     identity,
     askpass: null,
     idleTimeoutSeconds: how.idle ?? 0,
+    isWatched: true,
   };
   const posted: FromServer[] = [];
   const state = (changes: Partial<KeyState> = {}): KeyState => ({
@@ -60,7 +63,11 @@ function place(how: { idle?: number; open?: KeyState["open"]; facts?: KeyFacts |
     ...changes,
   });
   const { open = memoryOf(ONE), facts = ONE.facts, problem = null } = how;
-  const keys = new KeyHolder(options, state({ open, facts, problem }), (message) => void posted.push(message));
+  const keys = new KeyHolder(
+    options,
+    state({ open, facts, problem }),
+    (message) => void posted.push(message),
+  );
   return {
     keys,
     identity,
@@ -134,7 +141,7 @@ test("a key that cannot be opened is asked for again, but not at once", async ()
   assert.deepEqual(here.types(), ["open"]);
   here.keys.hear({ type: "state", state: here.state({ problem: PROBLEM }) });
   assert.deepEqual(first, [PROBLEM.message]);
-  assert.equal(here.keys.lastProblem, PROBLEM.message);
+  assert.equal(here.keys.journal.last, PROBLEM.message);
   assert.deepEqual(here.logged(), [PROBLEM.message]);
   assert.deepEqual(uses(here.keys), [PROBLEM.message]);
   assert.deepEqual(here.types(), []);
@@ -217,7 +224,8 @@ test("orders go to the chip one at a time and in order, and each gets its own an
       digest: sha256(utf8(name)),
       bytes: utf8(name),
       isVoid,
-      done: (answer) => void answers.push(`${name} ${answer instanceof Uint8Array ? answer[0] : answer.code}`),
+      done: (answer) =>
+        void answers.push(`${name} ${answer instanceof Uint8Array ? answer[0] : answer.code}`),
     });
   for (const name of ["a", "b", "c"]) order(name);
   for (const [index, name] of ["a", "b", "c"].entries()) {
@@ -227,7 +235,6 @@ test("orders go to the chip one at a time and in order, and each gets its own an
   }
   assert.deepEqual(here.sent(), []);
   assert.deepEqual(answers, ["a 0", "b ERR_UNLOCK_FAILED", "c 2"]);
-  assert.equal(here.keys.lastProblem, PROBLEM.message);
 });
 
 test("orders that nobody waits for any more are left out; one that is under way ends", () => {
@@ -289,7 +296,7 @@ test("locking gives the main thread passphrase and scalar, and takes the key awa
   const done: boolean[] = [];
   here.keys.lock(utf8("secret"), (isDone) => void done.push(isDone));
   assert.deepEqual(here.sent(), [{ type: "lock", passphrase: utf8("secret"), scalar: ONE.scalar }]);
-  assert.deepEqual(done, []);
+  assert.equal(done.length, 0);
   // A second one at the same time is refused.
   here.keys.lock(utf8("other"), (isDone) => void done.push(isDone));
   here.keys.unlock(utf8("other"), (isDone) => void done.push(isDone));
@@ -396,9 +403,12 @@ test("a key is not closed while the chip signs with it", async () => {
   await new Promise((resolve) => setTimeout(resolve, 1_050));
   here.keys.closeIdle();
   assert.deepEqual(here.types(), ["sign"]);
+  assert.equal(here.keys.idleMs(), -1);
   here.keys.hear({ type: "signed", answer: new Uint8Array(64) });
+  // From then on it is idle.
   here.keys.closeIdle();
-  assert.deepEqual(here.types(), ["closed"]);
+  assert.deepEqual(here.types(), []);
+  assert.ok(here.keys.idleMs() > 500);
 });
 
 test("looking at a key is no use of it", async () => {

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Bytes, concatBytes, utf8 } from "../../../src/bytes.ts";
-import { describeData, SessionBindings } from "../../../src/agent/session.ts";
+import { describeData, SessionBindings, shown } from "../../../src/agent/session.ts";
 import {
   REQUEST_INFO,
   SSH_KEY_BLOB,
   SSHSIG,
+  sshsigData,
   TOKEN_INPUT,
   USERAUTH,
   USERAUTH_HOSTBOUND,
@@ -44,6 +45,38 @@ test("describeData() says what a login and an ssh signature are for, and nothing
   for (const data of [OTHER_TEXT, STATEMENT, TOKEN_INPUT, new Uint8Array(0)]) {
     assert.equal(describeData(data), null);
   }
+});
+
+test("shown() leaves nothing that would change how a dialog looks, and no more than 64 characters", () => {
+  for (const text of ["git", "é ß 漢字", "a b", "x".repeat(64), ""]) assert.equal(shown(text), text);
+  const wrong = ["\n", "\r", "\t", "\x1b", "\x9b", "\u202e", "\u2066", "\u2028", "\u2029", "\u200b", "\ufeff"];
+  for (const character of wrong) assert.equal(shown(`a${character}b`), "a?b", JSON.stringify(character));
+  assert.equal(shown("y".repeat(65)), `${"y".repeat(64)}…`);
+});
+
+test("describeData() shows what somebody else has chosen with care", () => {
+  const data = userauthData({
+    sessionId: id(1),
+    user: `root\u202e${"x".repeat(100)}`,
+    service: "ssh-connection",
+    method: "publickey",
+    algorithm: "ecdsa-sha2-nistp256",
+    publicKey: SSH_KEY_BLOB,
+    hostKey: null,
+  });
+  assert.equal(describeData(data), `to log in as root?${"x".repeat(59)}…`);
+  const namespace = `a\u2028${"x".repeat(100)}`;
+  const sshsig = sshsigData(namespace, new Uint8Array(0), "sha512", new Uint8Array(64));
+  assert.equal(describeData(sshsig), `to sign for a?${"x".repeat(62)}…`);
+});
+
+test("refuse() makes a connection one of another machine", () => {
+  const session = new SessionBindings();
+  session.refuse();
+  assert.equal(session.isRemote, true);
+  assert.match(session.objection(OTHER_TEXT)!, /forwarded$/);
+  assert.equal(session.bind(HOST.bind(id(1), false)), true);
+  assert.equal(session.objection(login(id(1))), null);
 });
 
 test("a connection of this machine signs logins, ssh signatures and what is no message of a protocol", () => {

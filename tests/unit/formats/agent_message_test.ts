@@ -4,23 +4,25 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { type Bytes, concatBytes, encodeHex, u32be, utf8 } from "../../../src/bytes.ts";
 import {
-  type AgentStatus,
   encodeDigestAnswer,
   encodeExtensionRequest,
   encodeExtensionResponse,
   encodeFrame,
   encodeIdentities,
+  encodeListRequest,
+  encodeSignRequest,
   encodeSignResponse,
-  encodeStatus,
   EXTENSION,
   EXTENSION_FAILURE_FRAME,
   FAILURE_FRAME,
   MESSAGE,
   parseDigestAnswer,
   parseExtensionResponse,
+  parseIdentities,
   parseRequest,
   parseSessionBind,
   parseSignDigest,
+  parseSignResponse,
   SUCCESS_FRAME,
 } from "../../../src/formats/agent_message.ts";
 import { SshReader, sshString, WireError } from "../../../src/formats/ssh_wire.ts";
@@ -254,27 +256,49 @@ for (const [what, values] of unknownAnswers) {
   });
 }
 
-test("encodeStatus() is JSON in one field", () => {
-  const status: AgentStatus = {
-    socket: "/run/s",
-    pid: 1,
-    deviceId: null,
-    backend: null,
-    publicKey: null,
-    locked: false,
-    keyOpen: false,
-    confirm: false,
-    idleTimeoutSeconds: 0,
-    signatures: 1,
-    refused: 2,
-    connections: 3,
-    startedAt: "2026-07-01T12:00:00.000Z",
-    lastProblem: "cannot: é",
-  };
-  const [json, ...more] = parseExtensionResponse(payloadOf(encodeStatus(status)), EXTENSION.STATUS)!;
-  assert.deepEqual(JSON.parse(new TextDecoder().decode(json)), status);
-  assert.deepEqual(more, []);
+test("a client's requests are what the agent reads", () => {
+  assert.deepEqual(parseRequest(payloadOf(encodeListRequest())), { kind: "list" });
+  const request = parseRequest(payloadOf(encodeSignRequest(hex("aabb"), hex("01"))));
+  assert.deepEqual(request, { kind: "sign", publicKey: hex("aabb"), data: hex("01") });
+  assert.equal(encodeHex(encodeSignRequest(hex("aa"), hex("01"))), "0000000f0d00000001aa000000010100000000");
 });
+
+test("parseIdentities() reads what encodeIdentities() writes, and nothing that is cut or goes on", () => {
+  const keys = [{ blob: hex("aa"), comment: "é" }, { blob: hex("bbcc"), comment: "" }];
+  const whole = payloadOf(encodeIdentities(keys));
+  assert.deepEqual(parseIdentities(whole), keys);
+  assert.deepEqual(parseIdentities(payloadOf(encodeIdentities([]))), []);
+  assert.deepEqual(parseIdentities(hex("05")), []);
+  for (let length = 0; length < whole.length; length++) {
+    assert.throws(() => parseIdentities(whole.subarray(0, length)), WireError, `${length}`);
+  }
+  assert.throws(() => parseIdentities(concatBytes(whole, hex("00"))), WireError);
+  assert.throws(() => parseIdentities(hex("0c ffffffff")), WireError);
+});
+
+test("parseSignResponse() gives back any signature, whatever its first bytes are", () => {
+  for (const [, r] of scalars) {
+    for (const [, s] of scalars) {
+      assert.deepEqual(parseSignResponse(payloadOf(encodeSignResponse(hex(r + s)))), hex(r + s));
+    }
+  }
+  assert.equal(parseSignResponse(hex("05")), null);
+});
+
+const response = (algorithm: string, numbers: string) =>
+  concatBytes(hex("0e"), sshString(concatBytes(sshString(algorithm), sshString(hex(numbers)))));
+const noResponse: [what: string, payload: Uint8Array][] = [
+  ["another algorithm", response("ssh-ed25519", "00000001 01 00000001 01")],
+  ["one number", response("ecdsa-sha2-nistp256", "00000001 01")],
+  ["three numbers", response("ecdsa-sha2-nistp256", "00000001 01 00000001 01 00000001 01")],
+  ["a negative number", response("ecdsa-sha2-nistp256", "00000001 81 00000001 01")],
+  ["a long number", response("ecdsa-sha2-nistp256", `00000021 01${"00".repeat(32)} 00000001 01`)],
+  ["more behind it", concatBytes(response("ecdsa-sha2-nistp256", "00000001 01 00000001 01"), hex("00"))],
+  ["nothing", hex("0e")],
+];
+for (const [what, payload] of noResponse) {
+  test(`parseSignResponse() refuses ${what}`, () => assert.throws(() => parseSignResponse(payload), WireError));
+}
 
 test("nothing but a WireError comes of any bytes", () => {
   const parsers: ((bytes: Uint8Array) => unknown)[] = [
@@ -282,8 +306,10 @@ test("nothing but a WireError comes of any bytes", () => {
     parseSessionBind,
     parseSignDigest,
     (bytes) => parseExtensionResponse(bytes, "query"),
+    parseIdentities,
+    parseSignResponse,
   ];
-  const type = fc.constantFrom(11, 13, 22, 23, 27, 29, 0);
+  const type = fc.constantFrom(11, 12, 13, 14, 22, 23, 27, 29, 0);
   fc.assert(fc.property(type, fc.uint8Array({ maxLength: 60 }), (type, rest) => {
     for (const bytes of [Uint8Array.from(rest), concatBytes(Uint8Array.of(type), rest)]) {
       for (const parse of parsers) {

@@ -1,0 +1,107 @@
+/**
+ * Looking at files and reading and writing them through libc, for Bun on Linux: loading its node:fs takes as long as all else
+ * that a small command does. What changes directories stays with node:fs.
+ */
+import { library } from "../ffi/ffi.ts";
+import { utf8 } from "../bytes.ts";
+import { ERRNO } from "./errno.ts";
+import type { FileHandle, FileInfo, OpenMode } from "./host.ts";
+import {
+  AT_EMPTY_PATH,
+  AT_FDCWD,
+  AT_SYMLINK_NOFOLLOW,
+  readStatx,
+  STATX_BASIC_STATS,
+  STATX_BYTES,
+} from "./statx.ts";
+
+/** The calls, as `Host` has them. */
+export interface LinuxFiles {
+  lstat(path: string): FileInfo;
+  stat(path: string): FileInfo;
+  open(path: string, how: OpenMode, mode?: number): FileHandle;
+  /** A handle for a descriptor that is open and stays so. */
+  handle(fd: number): FileHandle;
+}
+
+/** include/uapi/asm-generic/fcntl.h; the same on x64 and arm64. */
+const O_CLOEXEC = 0o2000000;
+const FLAGS: Readonly<Record<OpenMode, number>> = {
+  read: 0,
+  // O_WRONLY | O_CREAT | O_EXCL, and O_WRONLY | O_CREAT | O_TRUNC.
+  create: 0o1 | 0o100 | 0o200,
+  truncate: 0o1 | 0o100 | 0o1000,
+};
+/** As node:fs has it. */
+const DEFAULT_MODE = 0o666;
+
+/** @param paths of libc, absolute. */
+export function linuxFiles(paths: () => readonly string[]): LinuxFiles {
+  const libc = library(paths, {
+    close: { parameters: ["i32"], result: "i32" },
+    fsync: { parameters: ["i32"], result: "i32" },
+    memcpy: { parameters: ["buffer", "address", "size"], result: "address" },
+    // On Linux a variadic argument is passed as any other.
+    open: { parameters: ["buffer", "i32", "u32"], result: "i32" },
+    // Of these two the result is an ssize_t; its lower half tells all, because no buffer here has 2 GiB.
+    read: { parameters: ["i32", "buffer", "size"], result: "i32" },
+    write: { parameters: ["i32", "buffer", "size"], result: "i32" },
+    statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
+    __errno_location: { parameters: [], result: "address" },
+  });
+  const errno = new Int32Array(1);
+  let location = 0n;
+
+  /** @throws {Error} with `code`, as node:fs does. */
+  const checked = (name: string, call: () => number): number => {
+    // Binding opens libraries, which would overwrite errno.
+    if (location === 0n) location = libc.__errno_location();
+    for (;;) {
+      const result = call();
+      if (result >= 0) return result;
+      libc.memcpy(new Uint8Array(errno.buffer), location, 4n);
+      const code = ERRNO.linux[errno[0] as number] ?? "EIO";
+      if (code !== "EINTR") throw Object.assign(new Error(`${name}: ${code}`), { code });
+    }
+  };
+
+  const path = (text: string): Uint8Array => {
+    // A path with a zero byte would name another file.
+    if (text.includes("\0")) throw Object.assign(new Error("zero byte in a path"), { code: "EINVAL" });
+    return utf8(`${text}\0`);
+  };
+
+  const info = (fd: number, name: string, flags: number): FileInfo => {
+    const buffer = new Uint8Array(STATX_BYTES);
+    const named = path(name);
+    checked("statx", () => libc.statx(fd, named, flags, STATX_BASIC_STATS, buffer));
+    const { kind, mode, uid, size, dev, ino, modifiedMs } = readStatx(buffer);
+    return { kind, mode, uid, size, dev, ino, modifiedMs };
+  };
+
+  const handleOf = (fd: number, close: () => void): FileHandle => ({
+    read: (buffer) => {
+      const length = BigInt(buffer.length);
+      return checked("read", () => libc.read(fd, buffer, length));
+    },
+    write: (bytes) => {
+      const length = BigInt(bytes.length);
+      return checked("write", () => libc.write(fd, bytes, length));
+    },
+    sync: () => void checked("fsync", () => libc.fsync(fd)),
+    info: () => info(fd, "", AT_EMPTY_PATH),
+    close,
+    [Symbol.dispose]: close,
+  });
+
+  return {
+    lstat: (name) => info(AT_FDCWD, name, AT_SYMLINK_NOFOLLOW),
+    stat: (name) => info(AT_FDCWD, name, 0),
+    open: (name, how, mode = DEFAULT_MODE) => {
+      const named = path(name);
+      const fd = checked("open", () => libc.open(named, FLAGS[how] | O_CLOEXEC, mode));
+      return handleOf(fd, () => void libc.close(fd));
+    },
+    handle: (fd) => handleOf(fd, () => {}),
+  };
+}
