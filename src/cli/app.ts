@@ -32,7 +32,7 @@ import type { PassphraseMoveFlags } from "./commands/passphrase_move.ts";
 import type { PassphraseStatusFlags } from "./commands/passphrase_status.ts";
 import type { PublicKeyFlags } from "./commands/public_key.ts";
 import type { RotateFlags } from "./commands/rotate.ts";
-import type { SignFlags } from "./commands/sign.ts";
+import { SIGN_DEFAULTS, type SignFlags } from "./sign_flags.ts";
 import type { StatusFlags } from "./commands/status.ts";
 import type { VerifyFlags } from "./commands/verify.ts";
 import type { VerifyRotationFlags } from "./commands/verify_rotation.ts";
@@ -111,12 +111,17 @@ const sign = command<SignFlags, [file?: string]>({
   ],
   parameters: {
     flags: {
-      format: { kind: "enum", brief: "Shape of the signature", values: SIGNATURE_FORMATS, default: "raw" },
+      format: {
+        kind: "enum",
+        brief: "Shape of the signature",
+        values: SIGNATURE_FORMATS,
+        default: SIGN_DEFAULTS.format,
+      },
       encoding: {
         kind: "enum",
         brief: "Text of the signature",
         values: SIGNATURE_ENCODINGS,
-        default: "base64",
+        default: SIGN_DEFAULTS.encoding,
       },
       out: optional("Write the signature to this file instead of standard output", "FILE"),
       noAgent: flag("Open the key here, also where an agent holds it"),

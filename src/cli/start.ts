@@ -3,6 +3,7 @@ import { host } from "../platform/host.ts";
 import { VERSION } from "../version.ts";
 import { print } from "./output.ts";
 import { report } from "./report.ts";
+import { SIGN_DEFAULTS } from "./sign_flags.ts";
 
 /** Runs the program and sets the exit code of the process; never throws. */
 export async function start(): Promise<void> {
@@ -25,7 +26,7 @@ function withoutParser([command, argument, ...rest]: readonly string[]): (() => 
   if (command !== "sign" || rest.length > 0 || (argument ?? "-").length === 0) return null;
   if (argument !== undefined && argument !== "-" && argument.startsWith("-")) return null;
   return async () => {
-    const { sign, SIGN_DEFAULTS } = await import("./commands/sign.ts");
+    const { sign } = await import("./commands/sign.ts");
     await sign(SIGN_DEFAULTS, argument);
   };
 }

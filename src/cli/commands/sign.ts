@@ -3,38 +3,14 @@ import { concatBytes, encodeBase64, utf8 } from "../../bytes.ts";
 import { type AgentSignature, signByAgent } from "../../agent/sign.ts";
 import type { Message } from "../../crypto/p256.ts";
 import { AmeshError } from "../../errors.ts";
-import {
-  encodeSignature,
-  formatSignature,
-  type SignatureEncoding,
-  type SignatureFormat,
-} from "../../formats/ecdsa_signature.ts";
+import { encodeSignature, formatSignature } from "../../formats/ecdsa_signature.ts";
 import { writeOutputFile } from "../../platform/files.ts";
 import { findInput, type Input, isStandardInput, openInput, readPieces } from "../../platform/input.ts";
 import { forbidInspection } from "../../platform/libc.ts";
 import { ameshLayout } from "../../platform/paths.ts";
 import { print, printJson, warn } from "../output.ts";
 import { refuseProtocols } from "../protocol_guard.ts";
-
-/** Options of `sign`. */
-export type SignFlags = {
-  readonly format: SignatureFormat;
-  readonly encoding: SignatureEncoding;
-  readonly out?: string;
-  readonly noAgent: boolean;
-  readonly allowProtocolMessage: boolean;
-  readonly passphraseFd?: number;
-  readonly json: boolean;
-};
-
-/** What they are when none is given; the parser has the same. */
-export const SIGN_DEFAULTS: SignFlags = {
-  format: "raw",
-  encoding: "base64",
-  noAgent: false,
-  allowProtocolMessage: false,
-  json: false,
-};
+import type { SignFlags } from "../sign_flags.ts";
 
 /** From this size in bytes on, reading the input takes long enough to unlock the key meanwhile. */
 const BACKGROUND_BYTES = 64 * 1024 * 1024;
