@@ -14,11 +14,16 @@ import type { Readiness } from "./agent.ts";
 
 /** What an agent in the background tells the process that has started it, once. */
 export type BackgroundReport =
-  | { readonly ready: Readiness }
-  | { readonly taken: true }
-  | { readonly refused: Refusal };
+  & (
+    | { readonly ready: Readiness }
+    | { readonly taken: true }
+    | { readonly refused: Refusal }
+  )
+  & {
+    /** For the user. It has no standard error of its own: a runtime that keeps a copy would keep it open for ever. */
+    readonly warnings: readonly string[];
+  };
 
-const STDERR = 2;
 const FIRST_DESCRIPTOR = 3;
 const MAX_REPORT_BYTES = 65_536;
 
@@ -28,11 +33,14 @@ const MAX_REPORT_BYTES = 65_536;
  * A passphrase in the environment reaches it through a pipe: no environment block but the first one ever holds it.
  *
  * @param passphraseFd what `--passphrase-fd` names.
+ * @param warn shows what it warns of.
+ * @returns `null` when somebody listens on its socket already.
  * @throws {AmeshError} what it reports instead of being ready; `ERR_SYSTEM`.
  */
 export function startInBackground(
   passphraseFd: number | undefined,
-): Exclude<BackgroundReport, { refused: Refusal }> {
+  warn: (message: string) => void,
+): Readiness | null {
   const secret = passphraseFd === undefined ? takeEnvironmentSecret(PASSPHRASE_VARIABLE) : new Uint8Array(0);
   // It leaves this directory.
   const named = namedPassphraseFile();
@@ -52,7 +60,6 @@ export function startInBackground(
         ...passphrase === null ? [] : ["--passphrase-fd", `${secretFd}`],
       ],
       descriptors: {
-        [STDERR]: STDERR,
         [reportFd]: report.write,
         ...secretFd === undefined ? {} : { [secretFd]: passphrase?.read ?? secretFd },
       },
@@ -66,7 +73,7 @@ export function startInBackground(
     if (passphrase !== null) [passphrase.read, passphrase.write].forEach(closeFd);
   }
   try {
-    return understand(readToEnd(report.read), pid);
+    return understand(readToEnd(report.read), pid, warn);
   } finally {
     closeFd(report.read);
   }
@@ -94,7 +101,7 @@ function readToEnd(fd: Fd): string {
   return "";
 }
 
-function understand(text: string, pid: number): Exclude<BackgroundReport, { refused: Refusal }> {
+function understand(text: string, pid: number, warn: (message: string) => void): Readiness | null {
   if (text === "") {
     const exit = waitExit(pid);
     throw new AmeshError(
@@ -106,7 +113,8 @@ function understand(text: string, pid: number): Exclude<BackgroundReport, { refu
     );
   }
   const report = JSON.parse(text) as BackgroundReport;
-  if (!("refused" in report)) return report;
+  report.warnings.forEach(warn);
+  if (!("refused" in report)) return "ready" in report ? report.ready : null;
   const { code, message, hint } = report.refused;
   const known = Object.hasOwn(EXIT_CODES, code) ? code as AmeshErrorCode : "ERR_INTERNAL";
   throw new AmeshError(known, message, hint === "" ? {} : { hint });

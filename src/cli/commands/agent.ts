@@ -44,8 +44,8 @@ export async function agent(flags: AgentFlags): Promise<void> {
   const askpass = flags.confirm ? findAskpass() : null;
   if (flags.foreground) return await serve(flags, layout, socket, askpass);
   if (await printOwn(layout, socket, flags)) return;
-  const report = startInBackground(flags.passphraseFd);
-  if ("ready" in report) await announce(report.ready, flags.json);
+  const ready = startInBackground(flags.passphraseFd, warn);
+  if (ready !== null) await announce(ready, flags.json);
   else if (!(await printOwn(layout, socket, flags))) throw taken(socket);
 }
 
@@ -58,7 +58,20 @@ async function serve(
   const { reportFd, idleTimeout, json } = flags;
   // The dialogs know by it that yes and no are asked for, not a passphrase.
   if (askpass !== null) setEnvironmentVariable("SSH_ASKPASS_PROMPT", "confirm");
+  const warnings: string[] = [];
   let isReady = false;
+  const ready = async (readiness: Readiness) => {
+    isReady = true;
+    if (reportFd !== undefined) reportFromBackground(reportFd, { ready: readiness, warnings });
+    else await announce(readiness, json);
+    const supervisor = host.env("NOTIFY_SOCKET");
+    if (supervisor) notifyReady(supervisor, "READY=1\nSTATUS=Serving the key of this machine");
+  };
+  const isTaken = async () => {
+    isReady = true;
+    if (reportFd !== undefined) reportFromBackground(reportFd, { taken: true, warnings });
+    else if (!(await printOwn(layout, socket, flags))) throw taken(socket);
+  };
   try {
     const signal = await runAgent(
       {
@@ -67,26 +80,16 @@ async function serve(
         askpass,
         idleTimeoutSeconds: idleTimeout,
         input: { descriptor: flags.passphraseFd, ask: askPassphrase },
-        warn,
+        warn: reportFd === undefined ? warn : (message) => void (isReady || warnings.push(message)),
         log: reportFd === undefined ? logLine : null,
       },
-      async (ready) => {
-        isReady = true;
-        if (reportFd !== undefined) reportFromBackground(reportFd, { ready });
-        else await announce(ready, json);
-        const supervisor = host.env("NOTIFY_SOCKET");
-        if (supervisor) notifyReady(supervisor, "READY=1\nSTATUS=Serving the key of this machine");
-      },
-      async () => {
-        isReady = true;
-        if (reportFd !== undefined) reportFromBackground(reportFd, { taken: true });
-        else if (!(await printOwn(layout, socket, flags))) throw taken(socket);
-      },
+      ready,
+      isTaken,
     );
     if (signal === "SIGINT") throw new Interrupted(SIGINT);
   } catch (error) {
     if (reportFd === undefined || isReady || error instanceof Interrupted) throw error;
-    reportFromBackground(reportFd, { refused: refusalOf(error) });
+    reportFromBackground(reportFd, { refused: refusalOf(error), warnings });
   }
 }
 
