@@ -50,7 +50,7 @@ export async function runAgent(
   using keeper = new Keeper(layout, warn, request.input);
   // Before the socket: whoever connects finds a key.
   const state = await keeper.open();
-  const listening = await listenOn(socket, socket === defaultSocket(layout));
+  const listening = await listenOn(socket, socket === defaultSocket(layout), layout.run);
   if (listening === null) {
     await onTaken();
     return null;

@@ -30,18 +30,21 @@ const MAX_REPORT_BYTES = 65_536;
 /**
  * Starts an agent in the background.
  *
- * A passphrase in the environment reaches it through a pipe: no environment block but the first one ever holds it.
+ * A passphrase in the environment, or one that was typed, reaches it through a pipe: no environment block but the first one ever holds it.
  *
  * @param passphraseFd what `--passphrase-fd` names.
+ * @param typed the passphrase as a person typed it; wiped.
  * @param warn shows what it warns of.
  * @returns `null` when somebody listens on its socket already.
  * @throws {AmeshError} what it reports instead of being ready; `ERR_SYSTEM`.
  */
 export function startInBackground(
   passphraseFd: number | undefined,
+  typed: Bytes | null,
   warn: (message: string) => void,
 ): Readiness | null {
-  const secret = passphraseFd === undefined ? takeEnvironmentSecret(PASSPHRASE_VARIABLE) : new Uint8Array(0);
+  const secret = typed ??
+    (passphraseFd === undefined ? takeEnvironmentSecret(PASSPHRASE_VARIABLE) : new Uint8Array(0));
   // It leaves this directory.
   const named = namedPassphraseFile();
   if (named !== null) setEnvironmentVariable(PASSPHRASE_FILE_VARIABLE, named);

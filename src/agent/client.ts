@@ -25,22 +25,26 @@ export class AgentClient implements Disposable {
   readonly #fd: Fd;
   readonly #path: string;
 
-  private constructor(fd: Fd, path: string) {
+  /** Who answers, as the kernel tells it; `null` where it does not, or where that process is not to be seen from here. */
+  readonly pid: number | null;
+
+  private constructor(fd: Fd, path: string, pid: number | null) {
     this.#fd = fd;
     this.#path = path;
+    this.pid = pid;
   }
 
   /**
    * @returns `null` when nobody listens there, or somebody else than this user or root.
-   * @throws {AmeshError} `ERR_SYSTEM`.
    */
   static connect(path: string): AgentClient | null {
     // Without one there is no need to load what sockets need, and Windows has none of it.
-    if (host.os === "windows" || findInput(path)?.kind !== "socket") return null;
     try {
+      if (host.os === "windows" || findInput(path)?.kind !== "socket") return null;
       return withoutLibc(() => AgentClient.#open(path), () => null);
     } catch (error) {
-      if (errnoOf(error) === undefined) throw error;
+      // A path that leads nowhere, in a variable that others set, is no reason not to go on.
+      if (!(error instanceof AmeshError) && errnoOf(error) === undefined) throw error;
       return null;
     }
   }
@@ -48,7 +52,9 @@ export class AgentClient implements Disposable {
   static #open(path: string): AgentClient | null {
     const fd = connectUnix(path);
     const peer = peerOf(fd);
-    if (peer === null || peer.uid === host.euid() || peer.uid === 0) return new AgentClient(fd, path);
+    if (peer === null || peer.uid === host.euid() || peer.uid === 0) {
+      return new AgentClient(fd, path, peer?.pid ?? null);
+    }
     closeFd(fd);
     return null;
   }
@@ -132,7 +138,11 @@ export class AgentClient implements Disposable {
   }
 
   #ended(): AmeshError {
-    return systemError(`talk to the agent at "${this.#path}"`, new Error("it does not answer"));
+    return systemError(
+      `talk to the agent at "${this.#path}"`,
+      new Error("it does not answer"),
+      "is it still there: amesh agent status; to sign without it: amesh sign --no-agent",
+    );
   }
 
   [Symbol.dispose](): void {

@@ -6,7 +6,10 @@ import { endProcess, spawn, waitExit } from "../platform/spawn.ts";
 
 /** How much of an answer is read; a yes is shorter. */
 const MAX_ANSWER_BYTES = 64;
+/** How long a program that is told to end may take, in milliseconds. */
+const END_MS = 1_000;
 const SIGTERM = 15;
+const SIGKILL = 9;
 
 /** What is asked, and what becomes of the answer. */
 export interface Question {
@@ -24,6 +27,8 @@ interface Dialog {
   readonly output: Fd;
   /** What it has said so far. */
   answer: Bytes;
+  /** When it was told to end, because nobody waits for the answer any more. */
+  toldAt: number | null;
 }
 
 /** The questions of one agent. */
@@ -73,7 +78,7 @@ export class Confirmations {
         argv: [this.askpass, question.text],
         descriptors: { 1: pipe.write },
       });
-      return { question, pid, output: pipe.read, answer: new Uint8Array(0) };
+      return { question, pid, output: pipe.read, answer: new Uint8Array(0), toldAt: null };
     } catch (error) {
       closeFd(pipe.read);
       throw error;
@@ -84,7 +89,7 @@ export class Confirmations {
 
   /** @returns whether it is over. */
   #finish(dialog: Dialog): boolean {
-    if (dialog.question.isVoid()) endProcess(dialog.pid, SIGTERM);
+    if (dialog.question.isVoid()) end(dialog);
     // Its end counts, not that of its output, which something that it has started may keep open.
     const exit = waitExit(dialog.pid);
     dialog.answer = drain(dialog.output, dialog.answer);
@@ -98,8 +103,15 @@ export class Confirmations {
 
   /** Ends the program that is asking. */
   stop(): void {
-    if (this.#dialog !== null) endProcess(this.#dialog.pid, SIGTERM);
+    if (this.#dialog !== null) endProcess(this.#dialog.pid, SIGKILL);
   }
+}
+
+function end(dialog: Dialog): void {
+  const now = performance.now();
+  if (dialog.toldAt === null) endProcess(dialog.pid, SIGTERM);
+  else if (now - dialog.toldAt >= END_MS) endProcess(dialog.pid, SIGKILL);
+  dialog.toldAt ??= now;
 }
 
 /** Adds what a program has written. What is too long for a yes is read all the same: a full pipe would stop the program. */

@@ -10,6 +10,7 @@ import { AmeshError } from "../errors.ts";
 import type { Refusal } from "../formats/agent_message.ts";
 import type { Identity } from "../formats/identity_file.ts";
 import { DEFAULT_ARGON2_PARAMS, NONCE_BYTES, SALT_BYTES } from "../formats/key_file.ts";
+import { printable } from "../formats/printable.ts";
 import { encodeSshKey } from "../formats/public_key.ts";
 import { type OpenedIdentity, openIdentity } from "../identity/open.ts";
 import { loadIdentity } from "../identity/store.ts";
@@ -106,7 +107,7 @@ export class Keeper implements Disposable {
     return {
       deviceId: fields.deviceId,
       backend: fields.storageBackend,
-      name: fields.friendlyName,
+      name: printable(fields.friendlyName),
       publicKey: encodeBase64(publicKey),
       blob: encodeSshKey(await expandPoint(publicKey)),
     };

@@ -7,6 +7,7 @@ import { wipe } from "../bytes.ts";
 import { type MemoryKey, openMemoryKey } from "../crypto/held_key.ts";
 import type { Refusal } from "../formats/agent_message.ts";
 import { receive } from "../platform/socket.ts";
+import { IdleClock } from "./idle_clock.ts";
 import { Journal } from "./journal.ts";
 import type { FromServer, KeyFacts, KeyState, ServerOptions, ToServer } from "./messages.ts";
 import { fileStamp } from "./stamp.ts";
@@ -40,7 +41,7 @@ export class KeyHolder implements Disposable {
   readonly #orders: (Order & { readonly deviceId: string | undefined })[] = [];
   #current: Order | null = null;
   #afterLock: ((done: boolean) => void) | null = null;
-  #lastUse = performance.now();
+  readonly #idle = new IdleClock();
   #failedAt = -Infinity;
   /** Also of what is refused elsewhere. */
   readonly journal: Journal;
@@ -79,6 +80,8 @@ export class KeyHolder implements Disposable {
 
   /** Looks whether the identity is still the one whose key this is. Cheap: once for what came in together. */
   watch(): void {
+    // A machine that has slept wakes up with requests.
+    this.closeIdle();
     if (this.#asked === null && fileStamp(this.#options.identity) !== this.#state.stamp) this.#ask("changed");
   }
 
@@ -98,12 +101,12 @@ export class KeyHolder implements Disposable {
     this.withIdentity(() => {
       if (this.#isLocked) return use(LOCKED);
       if (this.#isOpen) {
-        this.#lastUse = performance.now();
+        this.#idle.start();
         return use(null);
       }
       if (performance.now() - this.#failedAt < PATIENCE_MS) return use(this.#state.problem);
       this.#waiting.push(() => {
-        this.#lastUse = performance.now();
+        this.#idle.start();
         use(this.#isLocked ? LOCKED : this.#isOpen ? null : this.#state.problem);
       });
       if (this.#asked === null) this.#ask("open");
@@ -117,7 +120,7 @@ export class KeyHolder implements Disposable {
 
   /** As {@linkcode memory}, for a use that is made now. */
   use(): MemoryKey | null {
-    if (this.memory !== null) this.#lastUse = performance.now();
+    if (this.memory !== null) this.#idle.start();
     return this.memory;
   }
 
@@ -184,7 +187,7 @@ export class KeyHolder implements Disposable {
       case "signed": {
         const order = this.#current;
         this.#current = null;
-        this.#lastUse = performance.now();
+        this.#idle.start();
         if (!(message.answer instanceof Uint8Array)) {
           // The main thread has let go of it, too: the next use opens it again.
           this.#isOpen = false;
@@ -224,7 +227,7 @@ export class KeyHolder implements Disposable {
     this.#memory = openMemoryKey(scalar);
     wipe(scalar);
     this.#isOpen = true;
-    this.#lastUse = performance.now();
+    this.#idle.start();
   }
 
   #finishLock(isDone: boolean): void {
@@ -244,7 +247,7 @@ export class KeyHolder implements Disposable {
     const { idleTimeoutSeconds } = this.#options;
     // A chip that takes long is in use.
     if (idleTimeoutSeconds === 0 || !this.isOpen || this.#current !== null) return -1;
-    const ms = Math.ceil(this.#lastUse + idleTimeoutSeconds * 1000 - performance.now());
+    const ms = Math.ceil(idleTimeoutSeconds * 1000 - this.#idle.elapsedMs());
     return Math.min(Math.max(0, ms), MAX_WAIT_MS);
   }
 

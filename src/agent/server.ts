@@ -64,11 +64,11 @@ export class AgentServer {
       for (const { fd, readable, gone } of this.#poll.wait(this.#timeout())) {
         if (fd === this.options.wake) await this.#hear();
         else if (fd === this.options.listener) this.#welcome();
-        else this.#serve(fd, readable, gone);
+        else this.#guard(this.#connections.get(fd), (connection) => this.#serve(connection, readable, gone));
       }
       // Answers of a person make connections go on, and those that go on can have something to ask.
       this.#ask();
-      for (const connection of [...this.#unfinished]) this.#work(connection);
+      for (const connection of [...this.#unfinished]) this.#guard(connection, () => this.#work(connection));
       this.#ask();
       this.#acceptAgain();
       this.keys.closeIdle();
@@ -143,9 +143,18 @@ export class AgentServer {
     this.#accept(false);
   }
 
-  #serve(fd: Fd, readable: boolean, gone: boolean): void {
-    const connection = this.#connections.get(fd);
+  /** What goes wrong with one client is no other client's trouble. */
+  #guard(connection: Connection | undefined, use: (connection: Connection) => void): void {
     if (connection === undefined) return;
+    try {
+      use(connection);
+    } catch (error) {
+      this.keys.journal.note(`closed a connection: ${errorText(error)}`);
+      this.#drop(connection);
+    }
+  }
+
+  #serve(connection: Connection, readable: boolean, gone: boolean): void {
     if (connection.isBlocked) {
       if (gone || !connection.flush()) this.#drop(connection);
       else this.#work(connection);

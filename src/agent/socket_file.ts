@@ -31,18 +31,34 @@ export interface ListeningSocket {
  * Makes the socket. One that nobody listens on any more is replaced.
  *
  * @param isDefault whether it lies in a directory of ours, which is made.
+ * @param lockDirectory a directory of ours, for the lock of a socket that lies elsewhere.
  * @returns `null` when somebody listens there.
  * @throws {AmeshError} `ERR_UNSAFE_PERMISSIONS`, `ERR_SYSTEM`, `ERR_USAGE`: the path is too long.
  */
-export async function listenOn(path: string, isDefault: boolean): Promise<ListeningSocket | null> {
-  if (!isDefault) return replaceStale(path);
-  ensureDirectory(parentPath(path));
+export async function listenOn(
+  path: string,
+  isDefault: boolean,
+  lockDirectory?: string,
+): Promise<ListeningSocket | null> {
+  if (isDefault) ensureDirectory(parentPath(path));
   // Of two that start at the same time one could take the other's new socket for a stale one.
-  using _lock = await lockStart(joinPath(parentPath(path), `.${baseName(path)}.lock`));
+  using _lock = isDefault
+    ? await lockStart(parentPath(path), baseName(path))
+    : lockDirectory === undefined
+    ? null
+    : await lockStart(lockDirectory, "agent.sock");
   return replaceStale(path);
 }
 
-async function lockStart(path: string): Promise<Disposable> {
+/** @returns `null` where nothing can be written. */
+async function lockStart(directory: string, name: string): Promise<Disposable | null> {
+  const path = joinPath(directory, `.${name}.lock`);
+  try {
+    ensureDirectory(directory);
+  } catch (error) {
+    if (error instanceof AmeshError && error.code === "ERR_SYSTEM") return null;
+    throw error;
+  }
   for (let tries = 1;; tries++) {
     try {
       return acquireLock(path);
@@ -71,7 +87,9 @@ function replaceStale(path: string): ListeningSocket | null {
     if (errnoOf(error) !== "ENAMETOOLONG") throw systemError(`listen on "${path}"`, error);
     throw new AmeshError(
       "ERR_USAGE",
-      `cannot listen on "${path}": the path of a socket has 107 bytes at most`,
+      `cannot listen on "${path}": the path of a socket has ${
+        host.os === "darwin" ? 103 : 107
+      } bytes at most`,
       {
         hint: "choose a shorter path with --socket",
       },

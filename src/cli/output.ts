@@ -3,8 +3,11 @@
  */
 import { utf8 } from "../bytes.ts";
 import { errnoOf, systemError } from "../errors.ts";
+import { printable } from "../formats/printable.ts";
 import { type FileHandle, host } from "../platform/host.ts";
 import { untilReady } from "../platform/ready.ts";
+
+export { printable };
 
 /** The reader of stdout has gone away, which is no error: the command ends quietly. */
 export class OutputClosed extends Error {
@@ -38,12 +41,6 @@ export function tell(line: string): void {
 /** A warning: the command goes on. */
 export function warn(message: string): void {
   tell(`amesh: warning: ${printable(message)}`);
-}
-
-/** Text without control characters: names and paths come from files, and a terminal obeys what it is shown. */
-export function printable(text: string): string {
-  // deno-lint-ignore no-control-regex -- that is what is replaced.
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
 }
 
 function writeStream(stream: FileHandle, bytes: Uint8Array): void {

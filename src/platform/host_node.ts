@@ -2,7 +2,7 @@
 import { errnoOf } from "../errors.ts";
 import type { FileHandle, FileInfo, Host } from "./host.ts";
 import { LIBC, LINUX_DIRECTORIES, MUSL_PATHS } from "./libc_build.ts";
-import { linuxFiles } from "./linux_files.ts";
+import { linuxFiles, type Looks } from "./linux_files.ts";
 
 /** The part of Bun's own interface that is used. */
 declare const Bun: { readonly stdout: unknown; write(target: unknown, bytes: Uint8Array): Promise<number> };
@@ -14,12 +14,6 @@ const nodeProcess = () => (globalThis as unknown as { process: NodeProcess }).pr
 const fs = (): Fs => nodeProcess().getBuiltinModule("node:fs");
 const os = () => nodeProcess().getBuiltinModule("node:os");
 const isWindows = () => nodeProcess().platform === "win32";
-
-/** Where it is known which libc this runtime was made for, files go through it. */
-const linux = LIBC === null ? null : linuxFiles(() => {
-  const arch = nodeProcess().arch === "arm64" ? "arm64" : "x64";
-  return LIBC === "musl" ? [MUSL_PATHS[arch]] : LINUX_DIRECTORIES[arch].map((path) => `${path}/libc.so.6`);
-});
 
 function info(stat: import("node:fs").Stats): FileInfo {
   const unix = !isWindows();
@@ -55,6 +49,19 @@ function handle(fd: number, owned: boolean): FileHandle {
     [Symbol.dispose]: close,
   };
 }
+
+/** The same by node:fs. */
+const nodeLooks: Looks = {
+  lstat: (path) => info(fs().lstatSync(path)),
+  stat: (path) => info(fs().statSync(path)),
+  fstat: (fd) => info(fs().fstatSync(fd)),
+};
+
+/** Where it is known which libc this runtime was made for, files go through it. */
+const linux = LIBC === null ? null : linuxFiles(() => {
+  const arch = nodeProcess().arch === "arm64" ? "arm64" : "x64";
+  return LIBC === "musl" ? [MUSL_PATHS[arch]] : LINUX_DIRECTORIES[arch].map((path) => `${path}/libc.so.6`);
+}, nodeLooks);
 
 /** The host on Bun. */
 export const nodeHost: Host = {
@@ -102,8 +109,8 @@ export const nodeHost: Host = {
   open: (path, how, mode) =>
     linux?.open(path, how, mode) ??
       handle(fs().openSync(path, how === "read" ? "r" : how === "create" ? "wx" : "w", mode), true),
-  lstat: (path) => linux?.lstat(path) ?? info(fs().lstatSync(path)),
-  stat: (path) => linux?.stat(path) ?? info(fs().statSync(path)),
+  lstat: (linux ?? nodeLooks).lstat,
+  stat: (linux ?? nodeLooks).stat,
   mkdir: (path, mode) => {
     fs().mkdirSync(path, { mode });
   },

@@ -4,6 +4,7 @@
  */
 import { library } from "../ffi/ffi.ts";
 import { utf8 } from "../bytes.ts";
+import { errnoOf } from "../errors.ts";
 import { ERRNO } from "./errno.ts";
 import type { FileHandle, FileInfo, OpenMode } from "./host.ts";
 import {
@@ -35,8 +36,17 @@ const FLAGS: Readonly<Record<OpenMode, number>> = {
 /** As node:fs has it. */
 const DEFAULT_MODE = 0o666;
 
-/** @param paths of libc, absolute. */
-export function linuxFiles(paths: () => readonly string[]): LinuxFiles {
+/** Looking at a file in another way. */
+export type Looks = Pick<LinuxFiles, "lstat" | "stat"> & { fstat(fd: number): FileInfo };
+
+/** What a sandbox of containers answers that does not know statx(2); the files themselves never do. */
+const NO_STATX = ["EPERM", "ENOSYS"];
+
+/**
+ * @param paths of libc, absolute.
+ * @param otherwise for where statx(2) is forbidden.
+ */
+export function linuxFiles(paths: () => readonly string[], otherwise?: Looks): LinuxFiles {
   const libc = library(paths, {
     close: { parameters: ["i32"], result: "i32" },
     fsync: { parameters: ["i32"], result: "i32" },
@@ -71,7 +81,16 @@ export function linuxFiles(paths: () => readonly string[]): LinuxFiles {
     return utf8(`${text}\0`);
   };
 
-  const info = (fd: number, name: string, flags: number): FileInfo => {
+  const info = (fd: number, name: string, flags: number, instead: (looks: Looks) => FileInfo): FileInfo => {
+    try {
+      return statx(fd, name, flags);
+    } catch (error) {
+      if (otherwise === undefined || !NO_STATX.includes(errnoOf(error) ?? "")) throw error;
+      return instead(otherwise);
+    }
+  };
+
+  const statx = (fd: number, name: string, flags: number): FileInfo => {
     const buffer = new Uint8Array(STATX_BYTES);
     const named = path(name);
     checked("statx", () => libc.statx(fd, named, flags, STATX_BASIC_STATS, buffer));
@@ -89,14 +108,14 @@ export function linuxFiles(paths: () => readonly string[]): LinuxFiles {
       return checked("write", () => libc.write(fd, bytes, length));
     },
     sync: () => void checked("fsync", () => libc.fsync(fd)),
-    info: () => info(fd, "", AT_EMPTY_PATH),
+    info: () => info(fd, "", AT_EMPTY_PATH, (looks) => looks.fstat(fd)),
     close,
     [Symbol.dispose]: close,
   });
 
   return {
-    lstat: (name) => info(AT_FDCWD, name, AT_SYMLINK_NOFOLLOW),
-    stat: (name) => info(AT_FDCWD, name, 0),
+    lstat: (name) => info(AT_FDCWD, name, AT_SYMLINK_NOFOLLOW, (looks) => looks.lstat(name)),
+    stat: (name) => info(AT_FDCWD, name, 0, (looks) => looks.stat(name)),
     open: (name, how, mode = DEFAULT_MODE) => {
       const named = path(name);
       const fd = checked("open", () => libc.open(named, FLAGS[how] | O_CLOEXEC, mode));

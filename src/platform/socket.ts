@@ -126,7 +126,7 @@ export function acceptConnection(listener: Fd): Fd | null {
     const fd = host.os === "darwin"
       ? libc.accept(listener, null, null)
       : libc.accept4(listener, null, null, CLOEXEC | NONBLOCK);
-    if (fd >= 0) return host.os === "darwin" ? opened(fd, (fd) => prepare(fd, true)) : fd;
+    if (fd >= 0) return host.os === "darwin" ? preparedOrGone(fd) : fd;
     const errno = failure();
     if (errno === "EAGAIN" || errno === "ECONNABORTED") return null;
     if (errno !== "EINTR") throw failed("accept", errno);
@@ -238,6 +238,16 @@ function prepare(fd: Fd, nonblocking: boolean): void {
   closeOnExec(fd);
   if (nonblocking) setNonblocking(fd);
   setOption(fd, SO_NOSIGPIPE, Uint8Array.of(1, 0, 0, 0));
+}
+
+/** macOS takes no options for a socket whose other end has gone. */
+function preparedOrGone(fd: Fd): Fd | null {
+  try {
+    return opened(fd, (fd) => prepare(fd, true));
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+    return null;
+  }
 }
 
 /** A pipe whose ends are non-blocking and close-on-exec. @throws {Error} with `code`: `EMFILE`, `ENFILE`. */

@@ -6,6 +6,8 @@ import { refusalOf } from "../../agent/keeper.ts";
 import { defaultSocket } from "../../agent/socket_file.ts";
 import { AmeshError, Interrupted } from "../../errors.ts";
 import { loadIdentity } from "../../identity/store.ts";
+import { loadTier } from "../../keystore/select.ts";
+import { findSources } from "../../passphrase/sources.ts";
 import { findInput } from "../../platform/input.ts";
 import { host } from "../../platform/host.ts";
 import { forbidInspection, setEnvironmentVariable } from "../../platform/libc.ts";
@@ -30,6 +32,7 @@ export type AgentFlags = {
 /** signal(7) */
 const SIGINT = 2;
 const STDERR = 2;
+const ANY_EXECUTE = 0o111;
 
 /** What Debian and others install as the dialog that asks. */
 const USUAL_ASKPASS = "/usr/bin/ssh-askpass";
@@ -44,9 +47,18 @@ export async function agent(flags: AgentFlags): Promise<void> {
   const askpass = flags.confirm ? findAskpass() : null;
   if (flags.foreground) return await serve(flags, layout, socket, askpass);
   if (await printOwn(layout, socket, flags)) return;
-  const ready = startInBackground(flags.passphraseFd, warn);
+  // Here and not in the background: who is asked sits at the terminal of this process.
+  const typed = flags.passphraseFd === undefined && await needsPerson(layout) ? await askPassphrase() : null;
+  const ready = startInBackground(flags.passphraseFd, typed, warn);
   if (ready !== null) await announce(ready, flags.json);
   else if (!(await printOwn(layout, socket, flags))) throw taken(socket);
+}
+
+/** Whether the passphrase of the key is nowhere to be read. */
+async function needsPerson(layout: Layout): Promise<boolean> {
+  const { fields } = await loadIdentity(layout);
+  const { passphrase } = await loadTier(fields.storageBackend);
+  return passphrase !== undefined && findSources(layout, Boolean(fields.passphrase)).length === 0;
 }
 
 async function serve(
@@ -79,7 +91,10 @@ async function serve(
         socket,
         askpass,
         idleTimeoutSeconds: idleTimeout,
-        input: { descriptor: flags.passphraseFd, ask: askPassphrase },
+        input: {
+          descriptor: flags.passphraseFd,
+          ...reportFd === undefined ? { ask: askPassphrase } : {},
+        },
         warn: reportFd === undefined ? warn : (message) => void (isReady || warnings.push(message)),
         log: reportFd === undefined ? logLine : null,
       },
@@ -101,7 +116,8 @@ function logLine(line: string): void {
 /** @throws {AmeshError} `ERR_USAGE`: there is none. */
 function findAskpass(): string {
   const path = host.env("SSH_ASKPASS") || USUAL_ASKPASS;
-  if (path.startsWith("/") && findInput(path)?.kind === "file") return path;
+  const info = path.startsWith("/") ? findInput(path) : null;
+  if (info?.kind === "file" && ((info.mode ?? 0) & ANY_EXECUTE) !== 0) return path;
   throw new AmeshError("ERR_USAGE", `cannot ask for confirmation: there is no program "${path}"`, {
     hint: "set SSH_ASKPASS to the full path of one, such as ssh-askpass or ksshaskpass",
   });

@@ -1,5 +1,13 @@
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import process from "node:process";
 import { test } from "node:test";
 import { Confirmations } from "../../../src/agent/confirmation.ts";
@@ -123,6 +131,16 @@ test("a question that nobody waits for any more is not asked", () => {
   asked.runUntil(() => asked.answers.length === 2);
   assert.deepEqual(asked.answers, ["a: yes", "c: yes"]);
   assert.equal(readFileSync(`${asked.path}.log`, "utf8"), "a\nc\n");
+});
+
+test("for a question that nobody waits for any more no program is started", () => {
+  using asked = askpass("exit 0");
+  asked.voids.add("a");
+  rmSync(asked.path);
+  asked.ask("a");
+  assert.equal(asked.confirmations.proceed(), null);
+  assert.equal(asked.confirmations.hasWork, false);
+  assert.deepEqual(asked.answers, []);
 });
 
 /** The loop runs by itself when a client goes. */

@@ -1,117 +1,11 @@
 import assert from "node:assert/strict";
-import { verify } from "node:crypto";
 import { rmSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
-import { KeyHolder } from "../../../src/agent/key_holder.ts";
-import type { FromServer, KeyFacts, KeyState, ServerOptions } from "../../../src/agent/messages.ts";
 import { fileStamp } from "../../../src/agent/stamp.ts";
-import { type Bytes, encodeBase64, encodeHex, utf8 } from "../../../src/bytes.ts";
+import { utf8 } from "../../../src/bytes.ts";
 import { sha256 } from "../../../src/crypto/held_key.ts";
-import { expandPoint, generateKeyPair } from "../../../src/crypto/p256.ts";
-import type { Refusal } from "../../../src/formats/agent_message.ts";
-import { encodeSshKey } from "../../../src/formats/public_key.ts";
-import { closeFd, makePipe, send } from "../../../src/platform/socket.ts";
-import { publicKeyObject } from "../../support/p256_key.ts";
-import { temporaryDirectory } from "../../support/temporary_directory.ts";
-
-interface TestKey {
-  readonly scalar: Bytes;
-  readonly facts: KeyFacts;
-}
-
-async function makeKey(deviceId: string): Promise<TestKey> {
-  const { scalar, publicKey } = await generateKeyPair();
-  const facts = {
-    deviceId,
-    backend: "encrypted-file",
-    name: deviceId,
-    publicKey: encodeBase64(publicKey),
-    blob: encodeSshKey(await expandPoint(publicKey)),
-  };
-  return { scalar, facts };
-}
-
-const ONE = await makeKey("am_one");
-const TWO = await makeKey("am_two");
-const PROBLEM: Refusal = { code: "ERR_UNLOCK_FAILED", message: "cannot unlock the key", hint: "" };
-const LOCKED = /the agent is locked/;
-
-/** A holder whose main thread is the test; its identity.json says nothing and is only looked at from outside. */
-function place(
-  how: { idle?: number; open?: KeyState["open"]; facts?: KeyFacts | null; problem?: Refusal } = {},
-) {
-  const directory = temporaryDirectory();
-  const identity = directory.file("identity.json");
-  writeFileSync(identity, "1");
-  const pipe = makePipe();
-  const options: ServerOptions = {
-    listener: -1,
-    stamp: "",
-    wake: pipe.read,
-    socket: directory.file("s"),
-    identity,
-    askpass: null,
-    idleTimeoutSeconds: how.idle ?? 0,
-    isWatched: true,
-  };
-  const posted: FromServer[] = [];
-  const state = (changes: Partial<KeyState> = {}): KeyState => ({
-    stamp: fileStamp(identity),
-    facts: ONE.facts,
-    open: null,
-    problem: null,
-    ...changes,
-  });
-  const { open = memoryOf(ONE), facts = ONE.facts, problem = null } = how;
-  const keys = new KeyHolder(
-    options,
-    state({ open, facts, problem }),
-    (message) => void posted.push(message),
-  );
-  return {
-    keys,
-    identity,
-    pipe,
-    state,
-    /** The messages to the main thread since the last call, without those to the log. */
-    sent: () => posted.splice(0).filter(({ type }) => type !== "log"),
-    types: () => posted.splice(0).map(({ type }) => type).filter((type) => type !== "log"),
-    logged: () => posted.splice(0).flatMap((message) => message.type === "log" ? [message.line] : []),
-    [Symbol.dispose]: () => {
-      keys[Symbol.dispose]();
-      closeFd(pipe.read);
-      closeFd(pipe.write);
-      directory[Symbol.dispose]();
-    },
-  };
-}
-
-/** A scalar that can be wiped. */
-function memoryOf(key: TestKey) {
-  return { in: "memory" as const, scalar: Uint8Array.from(key.scalar) };
-}
-const HARDWARE = { in: "hardware" } as const;
-
-/** What a use is told: the key's device, or why there is none. */
-function uses(keys: KeyHolder): string[] {
-  const told: string[] = [];
-  keys.withOpenKey((refusal) => {
-    if (refusal !== null) return void told.push(refusal.message);
-    const message = utf8("a message");
-    const signature = keys.memory?.sign(message);
-    if (signature === undefined) return void told.push("not in memory");
-    const signer = [ONE, TWO].find(({ facts }) =>
-      verify(
-        "sha256",
-        message,
-        { key: publicKeyObject(facts.publicKey), dsaEncoding: "ieee-p1363" },
-        signature,
-      )
-    );
-    told.push(signer?.facts.deviceId ?? "another key");
-  });
-  return told;
-}
+import { send } from "../../../src/platform/socket.ts";
+import { HARDWARE, memoryOf, ONE, place, PROBLEM, TWO, uses } from "../../support/key_holder_place.ts";
 
 test("a key that came open is used at once, and its message is wiped", () => {
   const open = memoryOf(ONE);
@@ -186,6 +80,19 @@ test("watch() asks about an identity that was replaced, once, and all that follo
   assert.deepEqual(here.types(), []);
 });
 
+test("all who waited for another identity, whose key is closed, have it opened once", () => {
+  using here = place({ open: null });
+  writeFileSync(here.identity, "another");
+  here.keys.watch();
+  const told = [uses(here.keys), uses(here.keys)];
+  assert.deepEqual(here.types(), ["changed"]);
+  here.keys.hear({ type: "state", state: here.state({ facts: TWO.facts }) });
+  assert.deepEqual(here.types(), ["open"]);
+  here.keys.hear({ type: "state", state: here.state({ facts: TWO.facts, open: memoryOf(TWO) }) });
+  assert.deepEqual(told, [["am_two"], ["am_two"]]);
+  assert.deepEqual(here.types(), []);
+});
+
 test("an identity that was written again with the same key stays open", () => {
   using here = place();
   writeFileSync(here.identity, "written again");
@@ -257,6 +164,27 @@ test("orders that nobody waits for any more are left out; one that is under way 
   assert.ok(answers.includes("d") && !answers.includes("b") && !answers.includes("c"));
 });
 
+test("orders for an identity that has been replaced meanwhile are not signed by the next one's key", () => {
+  using here = place({ open: HARDWARE });
+  const answers: string[] = [];
+  const order = (name: string) =>
+    here.keys.order({
+      digest: sha256(utf8(name)),
+      bytes: null,
+      isVoid: () => false,
+      done: (answer) => void answers.push(`${name} ${answer instanceof Uint8Array ? "signed" : answer.code}`),
+    });
+  for (const name of ["a", "b"]) order(name);
+  writeFileSync(here.identity, "another");
+  here.keys.watch();
+  here.keys.hear({ type: "state", state: here.state({ facts: TWO.facts, open: HARDWARE }) });
+  order("c");
+  here.keys.hear({ type: "signed", answer: new Uint8Array(64) });
+  here.keys.hear({ type: "signed", answer: new Uint8Array(64) });
+  assert.deepEqual(answers.slice(1), ["b ERR_BUSY", "c signed"]);
+  assert.deepEqual(here.types().filter((type) => type === "sign").length, 2);
+});
+
 test("an order that is given while another one is answered is not lost", () => {
   using here = place({ open: HARDWARE });
   const answers: string[] = [];
@@ -289,87 +217,6 @@ test("a key in hardware is not in memory, and a failure of it makes the next use
   here.types();
   assert.deepEqual(uses(here.keys), []);
   assert.deepEqual(here.types(), ["open"]);
-});
-
-test("locking gives the main thread passphrase and scalar, and takes the key away when that is done", () => {
-  using here = place();
-  const done: boolean[] = [];
-  here.keys.lock(utf8("secret"), (isDone) => void done.push(isDone));
-  assert.deepEqual(here.sent(), [{ type: "lock", passphrase: utf8("secret"), scalar: ONE.scalar }]);
-  assert.equal(done.length, 0);
-  // A second one at the same time is refused.
-  here.keys.lock(utf8("other"), (isDone) => void done.push(isDone));
-  here.keys.unlock(utf8("other"), (isDone) => void done.push(isDone));
-  assert.deepEqual(done, [false, false]);
-  here.keys.hear({ type: "locked", done: true });
-  assert.deepEqual(done, [false, false, true]);
-  assert.deepEqual([here.keys.isLocked, here.keys.isOpen, here.keys.memory], [true, false, null]);
-  assert.match(uses(here.keys)[0]!, LOCKED);
-  here.keys.lock(utf8("again"), (isDone) => void done.push(isDone));
-  assert.deepEqual(done, [false, false, true, false]);
-  assert.deepEqual(here.types(), []);
-});
-
-test("a lock that could not be made leaves the key open", () => {
-  using here = place();
-  const done: boolean[] = [];
-  here.keys.lock(utf8("secret"), (isDone) => void done.push(isDone));
-  here.keys.hear({ type: "locked", done: false });
-  assert.deepEqual(done, [false]);
-  assert.equal(here.keys.isLocked, false);
-  assert.deepEqual(uses(here.keys), ["am_one"]);
-});
-
-test("unlocking with the right passphrase brings the key back, with another one nothing changes", () => {
-  using here = place();
-  const done: boolean[] = [];
-  const told = (isDone: boolean) => void done.push(isDone);
-  here.keys.unlock(utf8("early"), told);
-  here.keys.lock(utf8("secret"), told);
-  here.keys.hear({ type: "locked", done: true });
-  here.types();
-  here.keys.unlock(utf8("wrong"), told);
-  assert.deepEqual(here.sent(), [{ type: "unlock", passphrase: utf8("wrong") }]);
-  here.keys.hear({ type: "unlocked", done: false, scalar: null });
-  assert.match(uses(here.keys)[0]!, LOCKED);
-  here.keys.unlock(utf8("secret"), told);
-  const scalar = Uint8Array.from(ONE.scalar);
-  here.keys.hear({ type: "unlocked", done: true, scalar });
-  assert.deepEqual(scalar, new Uint8Array(32));
-  assert.deepEqual(uses(here.keys), ["am_one"]);
-  assert.deepEqual(done, [false, true, false, true]);
-});
-
-test("unlocking without a scalar leaves the key closed, and the next use opens it", () => {
-  using here = place({ open: HARDWARE });
-  here.keys.lock(utf8("secret"), () => {});
-  assert.deepEqual(here.sent(), [{ type: "lock", passphrase: utf8("secret"), scalar: null }]);
-  here.keys.hear({ type: "locked", done: true });
-  here.keys.unlock(utf8("secret"), () => {});
-  here.keys.hear({ type: "unlocked", done: true, scalar: null });
-  here.types();
-  assert.deepEqual(uses(here.keys), []);
-  assert.deepEqual(here.types(), ["open"]);
-});
-
-test("who waits for the key when it is locked is told that it is", () => {
-  using here = place({ open: null });
-  const told = uses(here.keys);
-  here.keys.lock(utf8("secret"), () => {});
-  here.keys.hear({ type: "locked", done: true });
-  here.keys.hear({ type: "state", state: here.state() });
-  assert.match(told[0]!, LOCKED);
-});
-
-test("a key that is about to be another one is not locked as that one's", () => {
-  using here = place();
-  writeFileSync(here.identity, "another");
-  here.keys.watch();
-  here.keys.lock(utf8("secret"), () => {});
-  const before = here.sent();
-  here.keys.hear({ type: "state", state: here.state({ facts: TWO.facts, open: memoryOf(TWO) }) });
-  const lock = [...before, ...here.sent()].find((message) => message.type === "lock");
-  assert.equal(encodeHex(lock?.scalar ?? new Uint8Array(0)), encodeHex(TWO.scalar));
 });
 
 test("a key that nobody uses for so long is closed, and opened again by its next use", async () => {
@@ -445,25 +292,4 @@ test("disposing of the holder wipes its key", () => {
   here.keys[Symbol.dispose]();
   assert.deepEqual(key.copyScalar(), new Uint8Array(32));
   assert.equal(here.keys.memory, null);
-});
-
-test("orders that still wait when the agent is locked are not signed any more", () => {
-  using here = place({ open: HARDWARE });
-  const answers: string[] = [];
-  for (const name of ["a", "b", "c"]) {
-    here.keys.order({
-      digest: sha256(utf8(name)),
-      bytes: null,
-      isVoid: () => false,
-      done: (answer) => void answers.push(`${name} ${answer instanceof Uint8Array ? "signed" : answer.code}`),
-    });
-  }
-  here.keys.lock(utf8("secret"), () => {});
-  assert.deepEqual(here.types(), ["sign", "lock"]);
-  // The main thread signs what came before the lock.
-  here.keys.hear({ type: "signed", answer: new Uint8Array(64) });
-  here.keys.hear({ type: "locked", done: true });
-  if (here.types().includes("sign")) here.keys.hear({ type: "signed", answer: new Uint8Array(64) });
-  assert.deepEqual(here.types(), []);
-  assert.ok(answers.includes("c ERR_UNLOCK_FAILED"), answers.join(", "));
 });

@@ -152,7 +152,7 @@ for (const isDefault of [false, true]) {
 test("a start waits for another one to end, and gives up some time later", async () => {
   using directory = temporaryDirectory();
   const path = directory.file("s");
-  const lock = acquireLock(directory.file(".s.lock"));
+  const lock = acquireLock(directory.file(".agent.sock.lock"));
   const made = listenOn(path, true);
   await new Promise((resolve) => setTimeout(resolve, 100));
   assert.ok(!existsSync(path));
@@ -163,6 +163,23 @@ test("a start waits for another one to end, and gives up some time later", async
   const listening = await later;
   assert.ok(listening !== null);
   closeFd(listening.listener);
+});
+
+test("the lock of a socket that lies elsewhere is in a directory of ours, where that can be written", async () => {
+  using directory = temporaryDirectory();
+  const path = directory.file("s");
+  const lock = acquireLock(directory.file(".agent.sock.lock"));
+  const made = listenOn(path, false, directory.path);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  assert.ok(!existsSync(path));
+  lock[Symbol.dispose]();
+  const waited = await made;
+  assert.ok(waited !== null);
+  closeFd(waited.listener);
+  writeFileSync(directory.file("file"), "");
+  const anyway = await listenOn(directory.file("t"), false, directory.file("file/ours"));
+  assert.ok(anyway !== null);
+  closeFd(anyway.listener);
 });
 
 test("a path that is too long is the caller's mistake", async () => {

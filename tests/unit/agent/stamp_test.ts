@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileStamp } from "../../../src/agent/stamp.ts";
 import { pause } from "../../../src/platform/ready.ts";
@@ -26,6 +26,16 @@ test("a stamp changes at every replacement, also when the file system gives an i
     pause(20);
   }
   assert.equal(new Set(stamps).size, stamps.length, stamps.join(" "));
+});
+
+test("a stamp is of one file: another one of the same length and time has another", () => {
+  using directory = temporaryDirectory();
+  const paths = ["f", "g"].map(directory.file);
+  for (const path of paths) {
+    writeFileSync(path, "same length");
+    utimesSync(path, 1_000, 1_000);
+  }
+  assert.equal(new Set(paths.map(fileStamp)).size, 2);
 });
 
 test("a stamp tells that there is no file, or that it cannot be looked at", () => {

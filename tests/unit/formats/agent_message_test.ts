@@ -297,7 +297,8 @@ const noResponse: [what: string, payload: Uint8Array][] = [
   ["nothing", hex("0e")],
 ];
 for (const [what, payload] of noResponse) {
-  test(`parseSignResponse() refuses ${what}`, () => assert.throws(() => parseSignResponse(payload), WireError));
+  test(`parseSignResponse() refuses ${what}`, () =>
+    assert.throws(() => parseSignResponse(payload), WireError));
 }
 
 test("nothing but a WireError comes of any bytes", () => {

@@ -46,7 +46,9 @@ test("parseStatus() is null without any of the fields, and when one is of anothe
     }
     assert.equal(parse({ ...STATUS, [name]: null }) !== null, NULLABLE.includes(name), name);
     if (typeof value !== "number") continue;
-    for (const other of [-1, 0.5]) assert.equal(parse({ ...STATUS, [name]: other }), null, `${name} ${other}`);
+    for (const other of [-1, 0.5]) {
+      assert.equal(parse({ ...STATUS, [name]: other }), null, `${name} ${other}`);
+    }
   }
 });
 

@@ -125,3 +125,17 @@ test("no descriptor is left open, also by what fails", { skip }, () => {
   }
   assert.equal(count(), before);
 });
+
+test("where statx(2) is forbidden, files are looked at in the other way, and only then", { skip }, () => {
+  const info = files.lstat("/");
+  const looked: string[] = [];
+  const otherwise = {
+    lstat: (path: string) => (looked.push(`lstat ${path}`), info),
+    stat: (path: string) => (looked.push(`stat ${path}`), info),
+    fstat: () => (looked.push("fstat"), info),
+  };
+  const allowed = linuxFiles(libcPaths, otherwise);
+  allowed.lstat("/");
+  assert.throws(() => allowed.stat("/absent"), hasCode("ENOENT"));
+  assert.deepEqual(looked, []);
+});
