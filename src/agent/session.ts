@@ -25,7 +25,7 @@ const MAX_SHOWN_CHARACTERS = 64;
 
 /** Without what would change how the rest of a dialog looks: controls, directions, line ends, length. */
 export function shown(text: string): string {
-  const clean = text.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, "?");
+  const clean = text.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, "\ufffd");
   return clean.length > MAX_SHOWN_CHARACTERS ? `${clean.slice(0, MAX_SHOWN_CHARACTERS)}…` : clean;
 }
 

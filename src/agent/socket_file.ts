@@ -3,7 +3,7 @@ import { AmeshError, errnoOf, systemError } from "../errors.ts";
 import { ensureDirectory, findInfo } from "../platform/files.ts";
 import { host } from "../platform/host.ts";
 import { acquireLock } from "../platform/lock.ts";
-import { baseName, joinPath, type Layout, parentPath } from "../platform/paths.ts";
+import { joinPath, type Layout, parentPath } from "../platform/paths.ts";
 import { closeFd, connectUnix, type Fd, listenUnix } from "../platform/socket.ts";
 import { fileStamp } from "./stamp.ts";
 
@@ -42,17 +42,14 @@ export async function listenOn(
 ): Promise<ListeningSocket | null> {
   if (isDefault) ensureDirectory(parentPath(path));
   // Of two that start at the same time one could take the other's new socket for a stale one.
-  using _lock = isDefault
-    ? await lockStart(parentPath(path), baseName(path))
-    : lockDirectory === undefined
-    ? null
-    : await lockStart(lockDirectory, "agent.sock");
+  const directory = isDefault ? parentPath(path) : lockDirectory;
+  using _lock = directory === undefined ? null : await lockStart(directory);
   return replaceStale(path);
 }
 
 /** @returns `null` where nothing can be written. */
-async function lockStart(directory: string, name: string): Promise<Disposable | null> {
-  const path = joinPath(directory, `.${name}.lock`);
+async function lockStart(directory: string): Promise<Disposable | null> {
+  const path = joinPath(directory, ".agent.sock.lock");
   try {
     ensureDirectory(directory);
   } catch (error) {
