@@ -1,5 +1,5 @@
 /** `amesh agent`: an ssh agent that holds this machine's key. */
-import { agentAt, type FoundAgent } from "../../agent/find.ts";
+import { agentAt, agentSockets, type FoundAgent } from "../../agent/find.ts";
 import { type Readiness, runAgent } from "../../agent/agent.ts";
 import { reportFromBackground, startInBackground } from "../../agent/background.ts";
 import { refusalOf } from "../../agent/keeper.ts";
@@ -42,7 +42,7 @@ export async function agent(flags: AgentFlags): Promise<void> {
   if (host.os === "windows") throw new AmeshError("ERR_USAGE", "there is no agent on Windows");
   const layout = await ameshLayout();
   const socket = flags.socket === undefined ? defaultSocket(layout) : absolutePath(flags.socket);
-  if (flags.printEnv) return await printRunning(socket, flags.json);
+  if (flags.printEnv) return await printRunning(layout, flags);
   forbidInspection();
   const askpass = flags.confirm ? findAskpass() : null;
   if (flags.foreground) return await serve(flags, layout, socket, askpass);
@@ -153,8 +153,8 @@ function requireAsked({ status }: FoundAgent, { confirm, idleTimeout }: AgentFla
   });
 }
 
-async function printRunning(socket: string, json: boolean): Promise<void> {
-  using running = requireAgent(socket);
+async function printRunning(layout: Layout, { socket, json }: AgentFlags): Promise<void> {
+  using running = requireAgent(layout, socket);
   await announce(readinessOf(running), json);
 }
 
@@ -162,11 +162,18 @@ function readinessOf({ socket, status: { pid, deviceId } }: FoundAgent): Readine
   return { socket, pid, deviceId: deviceId ?? "" };
 }
 
-/** The agent at a socket. @throws {AmeshError} `ERR_NO_AGENT`. */
-export function requireAgent(socket: string): FoundAgent {
-  const running = agentAt(socket);
-  if (running !== null) return running;
-  throw new AmeshError("ERR_NO_AGENT", `cannot find an agent of amesh at "${socket}"`, {
+/**
+ * The agent at a socket; without one, at the usual place or at SSH_AUTH_SOCK.
+ *
+ * @throws {AmeshError} `ERR_NO_AGENT`.
+ */
+export function requireAgent(layout: Layout, socket: string | undefined): FoundAgent {
+  const paths = socket === undefined ? agentSockets(layout) : [absolutePath(socket)];
+  for (const path of paths) {
+    const running = agentAt(path);
+    if (running !== null) return running;
+  }
+  throw new AmeshError("ERR_NO_AGENT", `cannot find an agent of amesh at "${paths.join('" or "')}"`, {
     hint: "start it with: amesh agent",
   });
 }

@@ -1,7 +1,6 @@
 /** `amesh agent status`: whether the agent runs, and how it is. */
-import { defaultSocket } from "../../agent/socket_file.ts";
 import type { AgentStatus } from "../../formats/agent_status.ts";
-import { absolutePath, ameshLayout } from "../../platform/paths.ts";
+import { ameshLayout } from "../../platform/paths.ts";
 import { print, printJson } from "../output.ts";
 import { requireAgent } from "./agent.ts";
 import { formatTable } from "./status.ts";
@@ -14,9 +13,7 @@ export type AgentStatusFlags = {
 
 /** @throws {AmeshError} `ERR_NO_AGENT`, `ERR_SYSTEM`. */
 export async function agentStatus({ socket, json }: AgentStatusFlags): Promise<void> {
-  using running = requireAgent(
-    socket === undefined ? defaultSocket(await ameshLayout()) : absolutePath(socket),
-  );
+  using running = requireAgent(await ameshLayout(), socket);
   if (json) await printJson(running.status);
   else await print(formatTable(statusRows(running.status)));
 }

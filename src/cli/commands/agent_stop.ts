@@ -1,8 +1,7 @@
 /** `amesh agent stop`: ends the agent. */
-import { defaultSocket } from "../../agent/socket_file.ts";
 import { AmeshError } from "../../errors.ts";
 import { processExists } from "../../platform/libc.ts";
-import { absolutePath, ameshLayout } from "../../platform/paths.ts";
+import { ameshLayout } from "../../platform/paths.ts";
 import { pause } from "../../platform/ready.ts";
 import { readSystemFile } from "../../platform/system_file.ts";
 import { printJson, tell } from "../output.ts";
@@ -33,9 +32,7 @@ function isZombie(pid: number): boolean {
 
 /** @throws {AmeshError} `ERR_NO_AGENT`, `ERR_SYSTEM`. */
 export async function agentStop({ socket, json }: AgentStopFlags): Promise<void> {
-  using running = requireAgent(
-    socket === undefined ? defaultSocket(await ameshLayout()) : absolutePath(socket),
-  );
+  using running = requireAgent(await ameshLayout(), socket);
   const { pid } = running.status;
   // In another PID namespace its number means nothing here: then its word is enough.
   const isHere = running.client.pid === pid;
