@@ -58,6 +58,8 @@ export async function runAgent(
   const thread = new SocketThread(keeper, request, listening);
   try {
     thread.start(state);
+    // A Worker that cannot be loaded fails, and never starts.
+    await Promise.race([thread.started, thread.ended]);
     let signal: SignalName | null = null;
     using _signals = stopOnSignals((name) => {
       signal = name;
@@ -80,6 +82,7 @@ function stopOnSignals(stop: (signal: SignalName) => void): Disposable {
 
 /** The Worker that serves the socket, and the answers that it gets. */
 class SocketThread {
+  readonly started: Promise<void>;
   readonly ended: Promise<void>;
   readonly #worker = new Worker(new URL("./agent_worker.ts", import.meta.url), { type: "module" });
   readonly #pipe = makePipe();
@@ -88,9 +91,12 @@ class SocketThread {
   #isOpen = true;
 
   constructor(readonly keeper: Keeper, readonly request: AgentRequest, readonly listening: ListeningSocket) {
+    const { promise: started, resolve: isStarted } = Promise.withResolvers<void>();
+    this.started = started;
     this.ended = new Promise((resolve, reject) => {
       this.#worker.onmessage = ({ data }: MessageEvent<FromServer>) => {
-        if (data.type === "stopped") resolve();
+        if (data.type === "started") isStarted();
+        else if (data.type === "stopped") resolve();
         else if (data.type === "failed") reject(new Error(`the socket thread failed: ${data.text}`));
         else this.#last = this.#last.then(() => this.#answer(data)).catch(reject);
       };
@@ -142,7 +148,7 @@ class SocketThread {
     this.#send({ type: "state", state }, secretsOf(state));
   }
 
-  async #answer(message: Exclude<FromServer, { type: "stopped" | "failed" }>): Promise<void> {
+  async #answer(message: Exclude<FromServer, { type: "started" | "stopped" | "failed" }>): Promise<void> {
     switch (message.type) {
       case "log":
         return this.request.log?.(message.line);

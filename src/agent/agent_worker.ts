@@ -31,7 +31,9 @@ function next(): Promise<ToServer> {
 scope.onmessage = ({ data }) => {
   if (data.type === "start") {
     const keys = new KeyHolder(data.options, data.state, post);
-    new AgentServer(data.options, { post, next }, keys).run().then(
+    const server = new AgentServer(data.options, { post, next }, keys);
+    post({ type: "started" });
+    server.run().then(
       () => void setTimeout(endNow, LAST_MS),
       (error) => post({ type: "failed", text: String(error) }),
     );

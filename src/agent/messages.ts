@@ -65,8 +65,10 @@ export type ToServer =
   | { readonly type: "unlocked"; readonly done: boolean; readonly scalar: Bytes | null }
   | { readonly type: "stop" };
 
-/** To the main thread. All but the last four are answered. */
+/** To the main thread. All but the first and the last four are answered. */
 export type FromServer =
+  /** The loop is about to begin. */
+  | { readonly type: "started" }
   /** The key is needed. */
   | { readonly type: "open" }
   /** identity.json is another file. */

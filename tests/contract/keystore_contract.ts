@@ -245,7 +245,9 @@ export function keystoreContract(
     const { held, publicKey } = key.signer;
     const digest = new Uint8Array(32);
     const use = async () =>
-      held.in === "memory" ? publicKeyOf(await held.takeScalar()) : await held.signHashed({ digest, bytes: null });
+      held.in === "memory"
+        ? publicKeyOf(await held.takeScalar())
+        : await held.signHashed({ digest, bytes: null });
     const before = await use();
     if (held.in === "memory") assert.deepEqual(before, publicKey);
     key.signer[Symbol.dispose]();

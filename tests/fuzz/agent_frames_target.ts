@@ -2,7 +2,12 @@
 import assert from "node:assert/strict";
 import { type Bytes, concatBytes, u32be } from "../../src/bytes.ts";
 import { AmeshError } from "../../src/errors.ts";
-import { encodeListRequest, encodeSignRequest, FRAME_LENGTH_BYTES, MAX_FRAME_BYTES } from "../../src/formats/agent_message.ts";
+import {
+  encodeListRequest,
+  encodeSignRequest,
+  FRAME_LENGTH_BYTES,
+  MAX_FRAME_BYTES,
+} from "../../src/formats/agent_message.ts";
 import { framesOf } from "../support/agent_connection.ts";
 import { SSH_KEY_BLOB, USERAUTH } from "../support/protocol_messages.ts";
 import type { Mutator } from "./bytes_mutators.ts";
@@ -31,7 +36,7 @@ function* pieces(stream: Bytes, how: number): Generator<Bytes> {
   const random = new Random(`${how}/${stream.length}`);
   const longest = random.pick([1, 3, 7, 100, 4096, 4097, 65_536, stream.length + 1]);
   // A long stream in single bytes takes its time.
-  const shortest = Math.max(1, stream.length >> 12);
+  const shortest = Math.max(1, stream.length >> 8);
   for (let at = 0; at < stream.length;) {
     const length = Math.max(shortest, random.between(1, longest));
     yield stream.subarray(at, at + length);
@@ -43,7 +48,9 @@ function* pieces(stream: Bytes, how: number): Generator<Bytes> {
 const fresh: Mutator = (random) => {
   const frames = Array.from({ length: random.between(1, 12) }, () => {
     const length = random.pick([1, 1, 5, 100, 4091, 4092, 4093, 9000, random.below(300)]);
-    const claimed = random.oneIn(30) ? random.pick([0, MAX_FRAME_BYTES, MAX_FRAME_BYTES + 1, 2 ** 32 - 1]) : length;
+    const claimed = random.oneIn(30)
+      ? random.pick([0, MAX_FRAME_BYTES, MAX_FRAME_BYTES + 1, 2 ** 32 - 1])
+      : length;
     return concatBytes(u32be(claimed), new Uint8Array(length).fill(random.below(256)));
   });
   return concatBytes(random.bytes(CUTS), ...frames);

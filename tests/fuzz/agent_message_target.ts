@@ -10,7 +10,6 @@ import {
   encodeListRequest,
   encodeSignRequest,
   encodeSignResponse,
-  encodeStatus,
   EXTENSION,
   MAX_FRAME_BYTES,
   MESSAGE,
@@ -133,7 +132,12 @@ const fresh: Mutator = (random) => {
       const kind = random.pick(["signed", "refused", "refused", "x"]);
       const signature = random.bytes(random.pick([64, 64, 63]));
       const rest = kind === "signed" ? sshString(signature) : strings(random.pick([3, 3, 2]));
-      const frame = encodeFrame(MESSAGE.EXTENSION_RESPONSE, sshString(EXTENSION.SIGN_DIGEST), sshString(kind), rest);
+      const frame = encodeFrame(
+        MESSAGE.EXTENSION_RESPONSE,
+        sshString(EXTENSION.SIGN_DIGEST),
+        sshString(kind),
+        rest,
+      );
       return concatBytes(Uint8Array.of(3), withoutLength(frame));
     }
     case 4: {
@@ -176,7 +180,6 @@ export const AGENT_MESSAGE_TARGET: Target = makeTarget<() => Uint8Array | null>(
     seed(2, concatBytes(sshString("am_N3kquVV09okB7uln"), string(32))),
     seed(3, withoutLength(encodeDigestAnswer(new Uint8Array(64).fill(1)))),
     seed(3, withoutLength(encodeDigestAnswer(REFUSAL))),
-    seed(3, withoutLength(encodeStatus({} as never))),
     seed(4, withoutLength(encodeIdentities([{ blob: SSH_KEY_BLOB, comment: "name" }]))),
     seed(5, withoutLength(encodeSignResponse(new Uint8Array(64).fill(0x81)))),
     utf8("\x05\x05"),
