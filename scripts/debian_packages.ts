@@ -80,36 +80,28 @@ export async function installMissing(): Promise<Requirement[]> {
   if (missing.length === 0 || !isFile("/etc/debian_version") || Deno.uid() !== 0) return missing;
   const names = [...new Set(missing.map((requirement) => requirement.package))];
   console.log(`installing ${names.join(", ")}`);
-  await aptGet("update", "--quiet=2");
-  const policy = denyServices();
-  try {
-    await aptGet("install", "--quiet=2", "--yes", "--no-install-recommends", ...names);
-  } finally {
-    if (policy !== null) Deno.removeSync(policy);
-  }
+  await quietly("apt-get", "update", "--quiet=2");
+  await quietly("sh", "-c", INSTALL, "sh", "--quiet=2", "--yes", "--no-install-recommends", ...names);
   return missing.filter((requirement) => !isThere(requirement));
 }
 
 /**
  * The tests need programs, not the services that come with some packages: sshd would listen for everybody. Debian asks
- * this file before it starts one.
- *
- * @returns its path; `null` when the machine has one already, whose say it is.
+ * the policy before it starts one; one that the machine has already is left alone. A shell does it, because that removes
+ * the file also when this process is interrupted.
  */
-function denyServices(): string | null {
-  const path = "/usr/sbin/policy-rc.d";
-  try {
-    Deno.writeTextFileSync(path, "#!/bin/sh\nexit 101\n", { createNew: true, mode: 0o755 });
-    return path;
-  } catch (error) {
-    if (error instanceof Deno.errors.AlreadyExists) return null;
-    throw error;
-  }
-}
+const INSTALL = `policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+  trap 'rm -f $policy' EXIT
+  trap 'exit 130' HUP INT TERM
+  printf '#!/bin/sh\\nexit 101\\n' > $policy
+  chmod 755 $policy
+fi
+apt-get install "$@"`;
 
 /** A failure needs no report of its own: what is missing afterwards is reported. */
-async function aptGet(...args: string[]): Promise<void> {
-  await new Deno.Command("apt-get", {
+async function quietly(program: string, ...args: string[]): Promise<void> {
+  await new Deno.Command(program, {
     args,
     stdin: "null",
     env: { DEBIAN_FRONTEND: "noninteractive" },

@@ -26,6 +26,14 @@ export interface Started {
   readonly ended: Promise<Outcome>;
 }
 
+const running = new Set<ScriptRun>();
+let isOver = false;
+// Scripts that were started ahead and that no test waits for: nobody else would end their agents.
+globalThis.addEventListener("unload", () => {
+  isOver = true;
+  running.forEach((run) => run.remove());
+});
+
 /** The state of one running script. */
 export class ScriptRun {
   readonly root = fs.mkdtempSync(join(fs.realpathSync(tmpdir()), "amesh-cli-"));
@@ -44,6 +52,8 @@ export class ScriptRun {
 
   /** Makes the directory, the script's files, and a program `amesh` for the shell scripts among them. */
   constructor(readonly target: Target, script: Script) {
+    running.add(this);
+    if (isOver) this.remove();
     fs.mkdirSync(this.bin);
     fs.mkdirSync(this.work, { mode: 0o700 });
     const quote = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;
@@ -133,15 +143,6 @@ export class ScriptRun {
     }
   }
 
-  /** Ends every program that still runs, with all its children. */
-  killAll(): void {
-    for (const child of this.#live) {
-      try {
-        process.kill(-child.pid!, "SIGKILL");
-      } catch { /* it ended by itself in this moment */ }
-    }
-  }
-
   /**
    * Programs that the script has started and that run on though whoever started them has ended, as an agent does: the
    * variable WORK shows whose they are. Empty where the platform does not tell, which only Linux does.
@@ -158,14 +159,35 @@ export class ScriptRun {
     return fs.readdirSync("/proc").map(Number).filter((pid) => pid > 0 && isOurs(pid) && !hasEnded(pid));
   }
 
-  /** Removes the directory; everything that runs is ended before. */
-  remove(): void {
-    this.killAll();
-    for (const pid of this.strays()) {
+  /** Ends every program that still runs, with all its children. */
+  killAll(): void {
+    for (const pid of [...[...this.#live].map((child) => -child.pid!), ...this.strays()]) {
       try {
         process.kill(pid, "SIGKILL");
       } catch { /* it ended by itself in this moment */ }
     }
+  }
+
+  /** An agent lets nobody but root see its environment: it is told to end where it listens. */
+  #stopAgents(): void {
+    const [program, ...args] = [...this.target.argv, "agent", "stop", "--socket"];
+    for (const name of fs.readdirSync(this.work, { recursive: true }) as string[]) {
+      const path = join(this.work, name);
+      // Deno's directory entries say of a socket that it is none.
+      if (!fs.lstatSync(path, { throwIfNoEntry: false })?.isSocket()) continue;
+      spawnSync(program!, [...args, path], {
+        env: { ...Object.fromEntries(this.env), ...this.target.env },
+        stdio: "ignore",
+        timeout: 10_000,
+      });
+    }
+  }
+
+  /** Removes the directory; everything that runs is ended before. */
+  remove(): void {
+    running.delete(this);
+    this.killAll();
+    if (process.getuid?.() !== 0) this.#stopAgents();
     this.sshd?.[Symbol.dispose]();
     for (const tpm of this.tpms.values()) tpm[Symbol.dispose]();
     // What a script made read-only cannot be emptied otherwise, except by root.
