@@ -5,6 +5,7 @@
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { buildExecutable, CompileError } from "./build.ts";
+import { readMachO } from "./macho.ts";
 
 /** One Deno permission, which command needs it, and why it is as wide as it is. */
 export interface Permission {
@@ -196,6 +197,15 @@ function checkDeno(targets: readonly Target[]): void {
   }
 }
 
+/** Says of an executable for macOS what macOS would find: neither compiler signs the one for x64 anew. */
+async function warnOfSignature(path: string): Promise<void> {
+  for (const { problems } of readMachO(await Deno.readFile(path))) {
+    for (const problem of problems) {
+      console.error(`compile: warning: ${path}: ${problem}; sign it on a Mac: scripts/sign_macos.sh`);
+    }
+  }
+}
+
 async function main(args: readonly string[]): Promise<number> {
   if (args.length === 1 && args[0] === "--print-permissions") {
     console.log(permissionFlags().join(" "));
@@ -215,6 +225,7 @@ async function main(args: readonly string[]): Promise<number> {
       );
       const size = `${(built.size / 1e6).toFixed(1)} MB`;
       console.log(`${built.path}  ${row.name}, ${build.runtime}, ${size}, sha256 ${built.sha256}`);
+      if (row.name.startsWith("darwin-")) await warnOfSignature(built.path);
     }
     return 0;
   } catch (error) {
