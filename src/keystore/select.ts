@@ -6,7 +6,7 @@ import type { Availability, Tier } from "./keystore.ts";
 
 const LOADERS: Readonly<Record<TierName, () => Tier | Promise<Tier>>> = {
   "secure-enclave": () => absentTier("secure-enclave"),
-  "keychain": () => absentTier("keychain"),
+  "keychain": async () => (await import("./keychain.ts")).keychainTier,
   "tpm2": async () => (await import("./tpm2.ts")).tpm2Tier,
   "encrypted-file": async () => (await import("./encrypted_file.ts")).encryptedFileTier,
 };
