@@ -38,6 +38,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
     package: "libc6-dev",
     why: "the program that kills commands needs",
   },
+  {
+    program: "the headers of OpenSSL",
+    file: "/usr/include/openssl/evp.h",
+    package: "libssl-dev",
+    why: "the library that stands in for macOS needs",
+  },
   { program: "swtpm", package: "swtpm", why: "is the TPM" },
   // Its libraries, which it cannot be without, are all that amesh itself needs for a TPM: libtss2 and its TCTIs.
   { program: "tpm2", package: "tpm2-tools", why: "tells what is in the TPM" },

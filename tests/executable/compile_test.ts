@@ -76,6 +76,15 @@ const refusals: readonly (readonly [args: readonly string[], message: RegExp])[]
   [["--target", "all", "--runtime=deno"], /no base runtime for linux-x64-musl/],
   [["--target", "all", "--output", "amesh"], /--output needs a single --target$/],
   [["--target"], /'--target <value>' argument missing/],
+  [["--team-id", "abc"], /no team id: "abc": expected ten capital letters and digits$/],
+  [
+    ["--team-id=ABCDE12345", "--target=linux-x64"],
+    /--team-id is for executables for macOS .*linux-x64 is none$/,
+  ],
+  [
+    ["--team-id=ABCDE12345", "--target=darwin-arm64", "--runtime=bun"],
+    /that Deno makes.*darwin-arm64 is none$/,
+  ],
   [["--target="], /--target needs a value$/],
   [["--target", "linux-x64", "--target=linux-arm64"], /--target is given twice$/],
   [["--frobnicate"], /Unknown option '--frobnicate'/],
