@@ -76,7 +76,7 @@ if ! $dry_run; then
   fi
   # An executable that does not know its team never uses the Secure Enclave.
   if [ -n "$team" ] && ! LC_ALL=C grep -q "$team" "$cli"; then
-    die "\"$cli\" does not know its team: AMESH_TEAM_ID=$team deno task compile"
+    die "\"$cli\" does not know its team: deno task compile --team-id $team"
   fi
 fi
 
