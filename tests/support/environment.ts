@@ -21,6 +21,10 @@ const READ_BY_AMESH = [
   "AMESH_PASSPHRASE_FILE",
   "AMESH_ALLOW_GROUP_READ",
   "CREDENTIALS_DIRECTORY",
+  "AMESH_TEST_SECURITY_LIB",
+  "AMESH_TEST_SE_HELPER",
+  "AMESH_FAKE_HELPER",
+  "AMESH_FAKE_ENCLAVE",
 ];
 
 /** Sets one variable for the runtime and for C: Bun keeps an environment besides that of libc. */
