@@ -5,6 +5,14 @@
 import * as fs from "node:fs";
 import { delimiter, join } from "node:path";
 import process from "node:process";
+import { DOUBLE_VARIABLE } from "../../src/apple/library.ts";
+import {
+  buildSecurityDouble,
+  checkProcesses,
+  makeKeychain,
+  permitDouble,
+  records,
+} from "../support/security_double.ts";
 import { startSwtpm } from "../support/swtpm.ts";
 import { applies, expandWord, findProgram, type Script, SEARCH_PATH, type Target } from "./script.ts";
 import { ScriptRun } from "./script_process.ts";
@@ -89,6 +97,25 @@ function controlTpm(run: ScriptRun, verb: string, name: string): void {
   verbs[verb]!();
 }
 
+/** Gives a script a Mac, whose keychain it can then count. @throws {Error} an unknown verb, another number of keys. */
+function controlMac(run: ScriptRun, verb: string, count: string): void {
+  const keychain = join(run.root, "keychain");
+  const verbs: Readonly<Record<string, () => void>> = {
+    start: () => {
+      fs.mkdirSync(keychain);
+      makeKeychain(keychain);
+      run.env.set(DOUBLE_VARIABLE, buildSecurityDouble());
+      run.env.set("AMESH_DOUBLE_DIRECTORY", keychain);
+    },
+    keys: () => {
+      const { length } = records(keychain);
+      check(length === Number(count), false, `${count} keys in the keychain, got ${length}`);
+    },
+  };
+  if (!Object.hasOwn(verbs, verb)) throw new Error(`unknown verb ${verb}`);
+  verbs[verb]!();
+}
+
 function exec(run: ScriptRun, [name = "", ...args]: readonly string[], mustFail: boolean): Promise<void> {
   const program = name === "amesh" ? join(run.bin, name) : findProgram(name);
   if (program === null) throw new Error(`no program ${name}`);
@@ -157,6 +184,7 @@ function commands(options: ScriptOptions): Readonly<Record<string, Command>> {
     unprivileged: (run) =>
       process.getuid?.() === 0 && run.runThrough(findProgram("setpriv")!, ...NO_CAPABILITIES),
     nobody: (run) => run.runThrough(findProgram("setpriv")!, ...NOBODY),
+    mac: (run, [verb = "", count = ""]) => controlMac(run, verb, count),
     swtpm: (run, [verb = "", name = "tpm"]) => controlTpm(run, verb, name),
     fixture: (run, [name = "", to = ".amesh"]) => run.copyFixture(join(options.fixtures, name), run.path(to)),
   };
@@ -165,7 +193,8 @@ function commands(options: ScriptOptions): Readonly<Record<string, Command>> {
 /** Runs one script to its end or to its first failing line, and removes its directory. @throws {Error} it failed. */
 export async function runScript(script: Script, target: Target, options: ScriptOptions): Promise<void> {
   const vocabulary = commands(options);
-  const run = new ScriptRun(target, script);
+  const hasMac = script.lines.some(({ words }) => words[0] === "mac");
+  const run = new ScriptRun(hasMac ? { ...target, argv: permitDouble(target.argv) } : target, script);
   let timedOut = false;
   const timer = setTimeout(() => {
     timedOut = true;
@@ -185,6 +214,7 @@ export async function runScript(script: Script, target: Target, options: ScriptO
         throw new Error(`${script.file}:${line.number}: ${line.text}\n${reason}\n${streams}`);
       }
     }
+    if (hasMac) checkProcesses(join(run.root, "keychain"));
     if (run.background.length > 0) throw new Error(`${script.file}: a background program was not waited for`);
   } finally {
     clearTimeout(timer);

@@ -70,6 +70,28 @@ export function counts(): Counts {
   };
 }
 
+/** That no process which used a keychain leaked, released twice or called wrongly. @throws {Error} one did, or none was there. */
+export function checkProcesses(directory: string): void {
+  const folder = join(directory, "counts");
+  const names = readdirSync(folder);
+  if (names.length === 0) throw new Error("no process has used the stand-in for macOS");
+  for (const name of names) {
+    const text = readFileSync(join(folder, name), "utf8");
+    if (!/^0{9} 0{9} 0{9}\n$/.test(text)) {
+      throw new Error(`process ${name} with the stand-in for macOS: live, over-released, bad calls: ${text}`);
+    }
+  }
+}
+
+/** The arguments that start amesh, with Deno's permissions widened so that it can load the double. */
+export function permitDouble(argv: readonly string[]): string[] {
+  const more: Readonly<Record<string, string>> = { "--allow-ffi": CACHE, "--allow-env": DOUBLE_VARIABLE };
+  return argv.map((word) => {
+    const added = more[word.split("=")[0]!];
+    return added === undefined ? word : `${word},${added}`;
+  });
+}
+
 /** Makes the folders of a keychain. @param directory exists. */
 export function makeKeychain(directory: string): void {
   for (const name of ["keys", "counts"]) mkdirSync(join(directory, name), { recursive: true, mode: 0o700 });
