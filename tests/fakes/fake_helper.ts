@@ -18,7 +18,7 @@
  * | `flood`                                   | writes 1 MiB to its stderr first                     |
  * | a code of the protocol, `CODE:NUMBER`     | refuses with it, with a number of NSOSStatusErrorDomain |
  *
- * `golden` as the argument: it has the one key of the golden transcripts and refuses blobs as they say.
+ * With `golden` as the first of them it has the one key of the golden transcripts and refuses blobs as they say.
  * AMESH_FAKE_ENCLAVE tells one Secure Enclave from another.
  */
 import { Buffer } from "node:buffer";
@@ -35,7 +35,7 @@ import process from "node:process";
 
 const MAX_LINE_BYTES = 65_536;
 const [argument = ""] = process.argv.slice(2);
-const isGolden = argument === "golden";
+const isGolden = /^golden(,|$)/.test(argument);
 const ENCLAVE = `enclave ${process.env["AMESH_FAKE_ENCLAVE"] ?? "of this machine"}\n`;
 
 class Refusal extends Error {
@@ -53,9 +53,7 @@ interface Request {
 }
 
 /** Faults by action, or by action and which request of it. */
-const faults = new Map(
-  isGolden ? [] : argument.split(",").map((entry) => entry.split("=") as [string, string]),
-);
+const faults = new Map(argument.split(",").map((entry) => entry.split("=") as [string, string]));
 const counts = new Map<string, number>();
 function faultOf(action: string): string | undefined {
   const count = (counts.get(action) ?? 0) + 1;
