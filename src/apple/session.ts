@@ -6,6 +6,7 @@
 import { FfiLoadError } from "../ffi/ffi.ts";
 import { errnoOf } from "../errors.ts";
 import { openTerminal } from "../platform/system_file.ts";
+import { AppleError, conditionOf } from "./os_status.ts";
 import { security } from "./security.ts";
 
 /** callerSecuritySession */
@@ -30,11 +31,17 @@ export function currentSession(): Session {
   return { isGraphic: (bits & GRAPHIC) !== 0, isRemote: (bits & REMOTE) !== 0 };
 }
 
-/** Allows dialogs of the keychain where a person can answer them, and no others. @returns whether they are allowed. */
+/**
+ * Allows dialogs of the keychain where a person can answer them, and no others.
+ *
+ * @returns whether they are allowed.
+ * @throws {AppleError} they cannot be forbidden: then nothing is asked for that could open one.
+ */
 export function settleDialogs(): boolean {
   const isAllowed = currentSession().isGraphic && hasTerminal();
-  security.SecKeychainSetUserInteractionAllowed(isAllowed ? 1 : 0);
-  return isAllowed;
+  const status = security.SecKeychainSetUserInteractionAllowed(isAllowed ? 1 : 0);
+  if (status === 0 || isAllowed) return isAllowed;
+  throw new AppleError(conditionOf(status), "SecKeychainSetUserInteractionAllowed", status);
 }
 
 function hasTerminal(): boolean {

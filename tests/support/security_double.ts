@@ -119,8 +119,9 @@ export interface Mac extends Disposable {
  * Lets this process be on a Mac: `using mac = startMac({ AMESH_DOUBLE_SESSION: "graphic" })`.
  *
  * @param variables those of the double, see its source.
+ * @param badCalls how many the test makes on purpose.
  */
-export function startMac(variables: Readonly<Record<string, string>> = {}): Mac {
+export function startMac(variables: Readonly<Record<string, string>> = {}, badCalls = 0): Mac {
   const directory = temporaryDirectory();
   const layout = layoutOf(directory.file("amesh"));
   const keychain = directory.file("keychain");
@@ -144,7 +145,7 @@ export function startMac(variables: Readonly<Record<string, string>> = {}): Mac 
     [Symbol.dispose]: () => {
       environment[Symbol.dispose]();
       directory[Symbol.dispose]();
-      assert.deepEqual(counts(), before);
+      assert.deepEqual(counts(), { ...before, badCalls: before.badCalls + badCalls });
     },
   };
 }
