@@ -178,6 +178,13 @@ for (const [name, arch, identifier, expected] of signatures) {
     const warning = (problem: string) =>
       `compile: warning: ${output}: ${problem}; sign it on a Mac: scripts/sign_macos.sh\n`;
     assert.equal(stderr, problems.map(warning).join(""));
+
+    const check = (...args: string[]) =>
+      deno(["run", "--allow-read", "scripts/check_macho.ts", ...args, output]);
+    const checked = check();
+    assert.equal(checked.code, problems.length === 0 ? 0 : 1);
+    assert.deepEqual(checked.stdout.trimEnd().split("\n").slice(1).map((line) => line.trim()), problems);
+    assert.equal(check("--identifier", "dev.amesh.cli").code, 1);
   });
 }
 

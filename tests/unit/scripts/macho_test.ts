@@ -93,6 +93,13 @@ for (const [what, changes, problem] of broken) {
   });
 }
 
+test("readMachO() does not count load commands without a size", () => {
+  const file = machOFile();
+  // Size of the first, and how many there are.
+  file.fill(0, 36, 40).fill(0xff, 16, 20);
+  assert.throws(() => readMachO(file), new MachOError("a load command has no size"));
+});
+
 test("readMachO() refuses what is no Mach-O executable, and what is cut off", () => {
   assert.throws(() => readMachO(new TextEncoder().encode("#!/bin/sh\nexit\n")), MachOError);
   assert.throws(() => readMachO(new Uint8Array()), MachOError);
