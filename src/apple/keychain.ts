@@ -28,7 +28,6 @@ export interface KeychainState {
   /** Of its file. */
   readonly path: string;
   readonly isUnlocked: boolean;
-  readonly isWritable: boolean;
 }
 
 /** A private key in the keychain, until it is disposed of. */
@@ -58,12 +57,10 @@ export function defaultKeychain(): KeychainState {
     "SecKeychainGetPath",
     security.SecKeychainGetPath(keychain, new Uint8Array(length.buffer), path),
   );
-  const [status = 0] = bits;
   return {
     path: new TextDecoder().decode(path.subarray(0, length[0])),
-    // kSecUnlockStateStatus, kSecWritePermStatus
-    isUnlocked: (status & 1) !== 0,
-    isWritable: (status & 4) !== 0,
+    // kSecUnlockStateStatus. The bit for writing says the same, whatever the modes of the file are.
+    isUnlocked: ((bits[0] ?? 0) & 1) !== 0,
   };
 }
 

@@ -64,12 +64,11 @@ function probe(): Availability {
     const mayAsk = settleDialogs();
     details["Session"] = `${isGraphic ? "graphical" : "without a screen"}${isRemote ? ", remote" : ""}; ` +
       `dialogs of macOS ${mayAsk ? "are shown" : "are not shown, because nobody could answer them here"}`;
-    const { path, isUnlocked, isWritable } = defaultKeychain();
-    details["Keychain"] = `${path}, ${isUnlocked ? "unlocked" : "locked"}${isWritable ? "" : ", read-only"}`;
+    const { path, isUnlocked } = defaultKeychain();
+    details["Keychain"] = `${path}, ${isUnlocked ? "unlocked" : "locked"}`;
     if (!isUnlocked && !mayAsk) {
       return unavailable(new AppleError("locked", "SecKeychainGetStatus", null), details);
     }
-    if (!isWritable) return unavailable(new AppleError("readOnly", "SecKeychainGetStatus", null), details);
     return { available: true, details };
   } catch (error) {
     const explained = explain(error);
@@ -92,7 +91,8 @@ async function generate(): Promise<NewKey> {
     await Promise.resolve(void deleteKeys(tag));
   };
   try {
-    using made = createKey(tag, "amesh identity");
+    // People tell keys apart by it, and find the one that identity.json names.
+    using made = createKey(tag, `amesh identity ${tag.slice(-2 * TAG_BYTES)}`);
     const publicKey = pointOf(made);
     if (publicKey === null) throw new AppleError("malformedAnswer", "SecKeyCopyExternalRepresentation", null);
     // Found again: what is proven is the stored key, not the one in memory.

@@ -52,9 +52,6 @@ export interface Counts {
   readonly badCalls: number;
 }
 
-/** That nothing was leaked, released twice or called wrongly. */
-export const CLEAN: Counts = { live: 0, overReleased: 0, badCalls: 0 };
-
 const double = library(() => [buildSecurityDouble()], {
   amesh_double_live: { parameters: [], result: "size" },
   amesh_double_over_released: { parameters: [], result: "size" },

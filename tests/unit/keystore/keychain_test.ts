@@ -43,11 +43,10 @@ async function makeLegacy(keys: number): Promise<Identity> {
   return { publicKey, fields: { ...fields, keyAlias: "am_legacy" } };
 }
 
-it("probe() is honest about a keychain that is locked, missing or read-only, and about the stand-in", async () => {
+it("probe() is honest about a keychain that is locked or missing, and about the stand-in", async () => {
   const states = [
     ["locked", /^cannot use the keychain: it is locked/, /unlock-keychain/],
     ["missing", /there is no login keychain/, /log in at the Mac/],
-    ["read-only", /it cannot be written/, /writable/],
   ] as const;
   for (const [state, cause, remedy] of states) {
     using _mac = startMac({ AMESH_DOUBLE_KEYCHAIN: state });
