@@ -29,6 +29,11 @@ const KEYCHAIN_TAG = /^dev\.amesh\.identity\.[0-9a-f]{32}$/;
 /** Name of a TPM object with SHA-256 in hex (TPM 2.0 Part 1 §16): the algorithm and the digest. */
 const TPM_NAME = v.pipe(v.string(), v.regex(/^000b[0-9a-f]{64}$/));
 
+/** Whether amesh has given this tag to a key. */
+export function isKeychainTag(tag: string): boolean {
+  return KEYCHAIN_TAG.test(tag);
+}
+
 const IDENTITY = v.looseObject({
   version: v.literal(IDENTITY_VERSION),
   deviceId: v.pipe(v.string(), v.regex(DEVICE_ID)),

@@ -2,7 +2,7 @@
  * The keychain tier: a P-256 key that is made in the login keychain of macOS and stays there. identity.json remembers
  * its tag; that of a key of amesh 0.7 follows from the alias.
  */
-import { type Bytes, encodeHex, equalBytes } from "../bytes.ts";
+import { type Bytes, encodeHex, equalBytes, utf8 } from "../bytes.ts";
 import { CoreFoundationError } from "../apple/core_foundation.ts";
 import { createKey, defaultKeychain, deleteKeys, findKeys, type KeychainKey } from "../apple/keychain.ts";
 import { appleAvailable, doublePath } from "../apple/library.ts";
@@ -12,18 +12,27 @@ import { type HashedMessage, hashMessage, type Message, verifyHashed } from "../
 import { AmeshError } from "../errors.ts";
 import { FfiLoadError } from "../ffi/ffi.ts";
 import { normalizeLowS, parseDerSignature } from "../formats/ecdsa_signature.ts";
-import type { Identity } from "../formats/identity_file.ts";
+import { type Identity, isKeychainTag } from "../formats/identity_file.ts";
 import { compressPoint, UNCOMPRESSED_POINT_BYTES } from "../formats/public_key.ts";
+import {
+  ensureDirectory,
+  FILE_MODE,
+  readPrivateFile,
+  removeFile,
+  writeFileAtomic,
+} from "../platform/files.ts";
+import { joinPath, type Layout } from "../platform/paths.ts";
 import type { Availability, NewKey, Signer, Tier } from "./keystore.ts";
 
 const TAG_BYTES = 16;
+const MAX_RECORD_BYTES = 256;
 const NOT_MACOS = "not macOS";
 
 /** The tier; its contract is `Tier`'s. */
 export const keychainTier: Tier = {
   name: "keychain",
   probe: () => Promise.resolve(probe()),
-  generate: () => explained(generate),
+  generate: ({ layout }, replaces) => explained(() => generate(layout, replaces ?? null)),
   open: (_context, identity) => explained(() => open(identity)),
   inspect: (_context, identity) => explained(() => open(identity)[Symbol.dispose]()),
   checkDelete: (_context, identity) => explained(() => checkDelete(identity)),
@@ -84,11 +93,16 @@ function unavailable(
   return { available: false, cause: message, remedy: hint ?? null, details };
 }
 
-async function generate(): Promise<NewKey> {
+async function generate(layout: Layout, replaces: Identity | null): Promise<NewKey> {
+  ensureDirectory(layout.keys);
+  removeUncommitted(layout, replaces);
   // Nobody else has it, so that no older key can be found in the place of this one.
   const tag = `dev.amesh.identity.${encodeHex(crypto.getRandomValues(new Uint8Array(TAG_BYTES)))}`;
+  const record = recordPath(layout);
+  writeFileAtomic(record, utf8(`${tag}\n`), FILE_MODE, "replace");
   const discard = async () => {
-    await Promise.resolve(void deleteKeys(tag));
+    deleteKeys(tag);
+    await Promise.resolve(removeFile(record));
   };
   try {
     // People tell keys apart by it, and find the one that identity.json names.
@@ -103,10 +117,39 @@ async function generate(): Promise<NewKey> {
       identityFields: { keychain: { tag } },
       persistSecrets: () => {},
       discard,
+      committed: () => forget(record),
     };
   } catch (error) {
     await discard().catch(() => {});
     throw error;
+  }
+}
+
+/** Names the key that is being made: nothing in the keychain tells one that was never committed from others. */
+function recordPath({ keys }: Layout): string {
+  return joinPath(keys, ".keychain.new");
+}
+
+/**
+ * Deletes the key that a killed command made and did not commit; the caller holds the lock.
+ *
+ * @param replaces the identity in force, which may name that key after all.
+ */
+function removeUncommitted(layout: Layout, replaces: Identity | null): void {
+  const record = recordPath(layout);
+  const bytes = readPrivateFile(record, MAX_RECORD_BYTES);
+  if (bytes === null) return;
+  const tag = new TextDecoder().decode(bytes).trimEnd();
+  if (isKeychainTag(tag) && tag !== replaces?.fields.keychain?.tag) deleteKeys(tag);
+  removeFile(record);
+}
+
+/** The next command that makes a key removes a record that cannot be removed now. */
+function forget(record: string): void {
+  try {
+    removeFile(record);
+  } catch (error) {
+    if (!(error instanceof AmeshError)) throw error;
   }
 }
 

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { mkdirSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { DOUBLE_VARIABLE } from "../../src/apple/library.ts";
 import type { Signer, Tier } from "../../src/keystore/keystore.ts";
@@ -27,6 +28,7 @@ let countsBefore: Counts;
 
 function makeSurroundings(): Surroundings {
   const layout = layoutOf(directory.file("amesh"));
+  mkdirSync(layout.keys, { recursive: true, mode: 0o700 });
   const others = records(directory.path);
   return {
     context: () => ({ layout, passphrases: new Passphrases(layout, undefined, () => {}) }),

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { existsSync, mkdirSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { DOUBLE_VARIABLE } from "../../../src/apple/library.ts";
@@ -85,7 +87,7 @@ it("a stand-in that cannot be loaded is a cause, and no crash", async () => {
   const { stdout, stderr } = runChild(
     evaluation(`
       import { keychainTier } from ${JSON.stringify(projectUrl("src/keystore/keychain.ts"))};
-      const opened = await keychainTier.generate({}).catch(({ name, code, message }) => ({ name, code, message }));
+      const opened = await keychainTier.open({}, { fields: { keyAlias: "a" } }).catch(({ name, code, message }) => ({ name, code, message }));
       console.log(JSON.stringify([await keychainTier.probe(), opened]));`),
     { env: { AMESH_TEST_SECURITY_LIB: mac.file("absent.so") } },
   );
@@ -157,6 +159,65 @@ it("a key whose public half macOS does not give is known by its signatures: a wr
     wrong.sign(pieces(MESSAGE)),
     ameshError("ERR_TIER_UNAVAILABLE", /its signature does not verify$/),
   );
+});
+
+/** The record of a key that is being made. */
+const recordOf = (mac: Mac) => join(mac.context().layout.keys, ".keychain.new");
+
+it("a key that was made when its command was killed goes when the next one is made", async () => {
+  using mac = startMac();
+  const killed = await keychainTier.generate(mac.context());
+  killed.signer[Symbol.dispose]();
+  assert.equal(statSync(recordOf(mac)).mode & 0o777, 0o600);
+  const next = await keychainTier.generate(mac.context());
+  next.signer[Symbol.dispose]();
+  assert.equal(mac.records().length, 1);
+  next.committed?.();
+  assert.equal(existsSync(recordOf(mac)), false);
+  next.committed?.();
+});
+
+it("a key that was committed when its command was killed stays when the next one is made", async () => {
+  using mac = startMac();
+  const key = await keychainTier.generate(mac.context());
+  key.signer[Symbol.dispose]();
+  const { publicKey } = key.signer;
+  const fields = await newIdentityFields(publicKey, "a", "keychain", new Date(0), key.identityFields);
+  const identity = { publicKey, fields };
+  assert.ok(existsSync(recordOf(mac)));
+  const next = await keychainTier.generate(mac.context(), identity);
+  next.signer[Symbol.dispose]();
+  assert.equal(mac.records().length, 2);
+  await next.discard();
+  assert.equal(existsSync(recordOf(mac)), false);
+  await keychainTier.inspect(mac.context(), identity);
+});
+
+it("a record that names no key of ours makes nothing go", async () => {
+  using mac = startMac();
+  const identity = await makeLegacy(1);
+  for (const content of ["dev.amesh.am_legacy\n", "", "\n"]) {
+    mkdirSync(mac.context().layout.keys, { recursive: true, mode: 0o700 });
+    writeFileSync(recordOf(mac), content, { mode: 0o600 });
+    const key = await keychainTier.generate(mac.context());
+    key.signer[Symbol.dispose]();
+    await key.discard();
+  }
+  await keychainTier.inspect(mac.context(), identity);
+});
+
+it("a key that macOS does not delete is deleted when the next one is made", async () => {
+  using mac = startMac();
+  const key = await keychainTier.generate(mac.context());
+  key.signer[Symbol.dispose]();
+  {
+    using _script = withScript("SecItemDelete=-25292");
+    await assert.rejects(key.discard(), ameshError("ERR_TIER_UNAVAILABLE"));
+    await assert.rejects(keychainTier.generate(mac.context()), ameshError("ERR_TIER_UNAVAILABLE"));
+  }
+  const next = await keychainTier.generate(mac.context());
+  next.signer[Symbol.dispose]();
+  assert.equal(mac.records().length, 1);
 });
 
 const CALLS = [
