@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { mkdirSync } from "node:fs";
 import process from "node:process";
 import { test } from "node:test";
 import { defaultKeychain } from "../../src/apple/keychain.ts";
@@ -32,6 +33,7 @@ function items(): string[] {
 function makeSurroundings(): Surroundings {
   const directory = temporaryDirectory();
   const layout = layoutOf(directory.file("amesh"));
+  mkdirSync(layout.directory, { mode: 0o700 });
   const others = new Set(items());
   return {
     context: () => ({ layout, passphrases: new Passphrases(layout, undefined, () => {}) }),
