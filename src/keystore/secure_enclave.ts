@@ -254,7 +254,7 @@ function signerOf(helper: EnclaveHelper, { blob, publicKey }: SeKey): Signer {
         throw new AmeshError(
           "ERR_TIER_UNAVAILABLE",
           "cannot use the Secure Enclave: it signs messages only, and of this one there is a digest",
-          { hint: "sign without the agent: amesh sign --no-agent" },
+          { hint: "an agent serves ssh and git with such a key, which send messages" },
         );
       },
     },

@@ -101,6 +101,7 @@ function holds(condition: string, target: Target): boolean {
   if (condition === "swtpm") return swtpmMissing() === undefined;
   // The permissions of the Deno executable keep it out, and so they should.
   if (condition === "mac-double") return target.name !== "deno" && securityDoubleMissing() === undefined;
+  if (condition === "enclave-double") return target.name !== "deno" && process.platform === "linux";
   if (condition === "tpm") return existsSync(DEFAULT_DEVICE);
   if (condition === "linux" || condition === "darwin") return process.platform === condition;
   throw new Error(`unknown condition [${condition}]`);

@@ -5,6 +5,7 @@
 import * as fs from "node:fs";
 import { delimiter, join } from "node:path";
 import process from "node:process";
+import { TEST_HELPER_VARIABLE } from "../../src/apple/find_helper.ts";
 import { DOUBLE_VARIABLE } from "../../src/apple/library.ts";
 import {
   buildSecurityDouble,
@@ -13,6 +14,7 @@ import {
   permitDouble,
   records,
 } from "../support/security_double.ts";
+import { makeFakeHelper, permitFakeHelper } from "../support/fake_helper.ts";
 import { startSwtpm } from "../support/swtpm.ts";
 import { applies, expandWord, findProgram, type Script, SEARCH_PATH, type Target } from "./script.ts";
 import { ScriptRun } from "./script_process.ts";
@@ -116,6 +118,21 @@ function controlMac(run: ScriptRun, verb: string, count: string): void {
   verbs[verb]!();
 }
 
+/** Gives a script a Secure Enclave, or takes it away. @throws {Error} an unknown verb. */
+function controlEnclave(run: ScriptRun, verb: string): void {
+  if (verb === "remove") return void run.env.delete(TEST_HELPER_VARIABLE);
+  if (verb !== "start") throw new Error(`unknown verb ${verb}`);
+  const directory = join(run.root, "helper");
+  fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
+  run.env.set(TEST_HELPER_VARIABLE, makeFakeHelper(directory));
+}
+
+/** The target with the permissions that the stand-ins of a script need. */
+function permitted(target: Target, uses: (command: string) => boolean): Target {
+  const withMac = uses("mac") ? permitDouble(target.argv) : target.argv;
+  return { ...target, argv: uses("enclave") ? permitFakeHelper(withMac) : withMac };
+}
+
 function exec(run: ScriptRun, [name = "", ...args]: readonly string[], mustFail: boolean): Promise<void> {
   const program = name === "amesh" ? join(run.bin, name) : findProgram(name);
   if (program === null) throw new Error(`no program ${name}`);
@@ -185,6 +202,7 @@ function commands(options: ScriptOptions): Readonly<Record<string, Command>> {
       process.getuid?.() === 0 && run.runThrough(findProgram("setpriv")!, ...NO_CAPABILITIES),
     nobody: (run) => run.runThrough(findProgram("setpriv")!, ...NOBODY),
     mac: (run, [verb = "", count = ""]) => controlMac(run, verb, count),
+    enclave: (run, [verb = ""]) => controlEnclave(run, verb),
     swtpm: (run, [verb = "", name = "tpm"]) => controlTpm(run, verb, name),
     fixture: (run, [name = "", to = ".amesh"]) => run.copyFixture(join(options.fixtures, name), run.path(to)),
   };
@@ -193,8 +211,8 @@ function commands(options: ScriptOptions): Readonly<Record<string, Command>> {
 /** Runs one script to its end or to its first failing line, and removes its directory. @throws {Error} it failed. */
 export async function runScript(script: Script, target: Target, options: ScriptOptions): Promise<void> {
   const vocabulary = commands(options);
-  const hasMac = script.lines.some(({ words }) => words[0] === "mac");
-  const run = new ScriptRun(hasMac ? { ...target, argv: permitDouble(target.argv) } : target, script);
+  const uses = (command: string) => script.lines.some(({ words }) => words[0] === command);
+  const run = new ScriptRun(permitted(target, uses), script);
   let timedOut = false;
   const timer = setTimeout(() => {
     timedOut = true;
@@ -214,7 +232,7 @@ export async function runScript(script: Script, target: Target, options: ScriptO
         throw new Error(`${script.file}:${line.number}: ${line.text}\n${reason}\n${streams}`);
       }
     }
-    if (hasMac) checkProcesses(join(run.root, "keychain"));
+    if (uses("mac")) checkProcesses(join(run.root, "keychain"));
     if (run.background.length > 0) throw new Error(`${script.file}: a background program was not waited for`);
   } finally {
     clearTimeout(timer);

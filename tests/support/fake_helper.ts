@@ -2,6 +2,7 @@
 import { chmodSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
+import { TEST_HELPER_VARIABLE } from "../../src/apple/find_helper.ts";
 import { EnclaveHelper, type HelperLimits } from "../../src/apple/helper.ts";
 import { makeSecureEnclaveTier } from "../../src/keystore/secure_enclave.ts";
 import type { Tier } from "../../src/keystore/keystore.ts";
@@ -52,6 +53,11 @@ export function startFakeHelper(
 /** The tier on a helper of that path. */
 export function tierOn(path: string, limits: HelperLimits = PATIENT): Tier {
   return makeSecureEnclaveTier({ find: () => ({ path, isDouble: true }), limits, trialLimits: limits });
+}
+
+/** The arguments that start amesh, with Deno's permissions widened so that it looks for the fake. */
+export function permitFakeHelper(argv: readonly string[]): string[] {
+  return argv.map((word) => word.startsWith("--allow-env=") ? `${word},${TEST_HELPER_VARIABLE}` : word);
 }
 
 /** Names of the processes that a process has started and that are there, reaped or not. Linux. */

@@ -263,6 +263,6 @@ test("an agent gets signatures of messages, and of a digest alone a refusal that
   assert.equal((await held.signHashed(hashed)).length, 64);
   await assert.rejects(held.signHashed({ ...hashed, bytes: null }), (error) => {
     ameshError("ERR_TIER_UNAVAILABLE", /signs messages only/)(error);
-    return /--no-agent/.test((error as { hint: string }).hint);
+    return /ssh and git/.test((error as { hint: string }).hint);
   });
 });
