@@ -1,4 +1,5 @@
 /** Every parser of bytes that come from outside. */
+import { ENCLAVE_TARGETS } from "./enclave_targets.ts";
 import { JSON_TARGETS } from "./json_targets.ts";
 import { PUBLIC_KEY_TARGET } from "./public_key_target.ts";
 import { SIGNATURE_TARGET } from "./signature_target.ts";
@@ -6,4 +7,10 @@ import type { Target } from "./target.ts";
 import { TSS2_TARGET } from "./tss2_target.ts";
 
 /** The targets in the order in which they run. */
-export const TARGETS: readonly Target[] = [...JSON_TARGETS, TSS2_TARGET, PUBLIC_KEY_TARGET, SIGNATURE_TARGET];
+export const TARGETS: readonly Target[] = [
+  ...JSON_TARGETS,
+  ...ENCLAVE_TARGETS,
+  TSS2_TARGET,
+  PUBLIC_KEY_TARGET,
+  SIGNATURE_TARGET,
+];
