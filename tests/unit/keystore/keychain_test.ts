@@ -24,7 +24,7 @@ import {
 import { setEnvironment } from "../../support/environment.ts";
 
 const missing = securityDoubleMissing();
-const it = (name: string, run: () => Promise<void>) =>
+const it = (name: string, run: () => void | Promise<void>) =>
   test(missing === undefined ? name : `${name}: ${missing}`, { skip: missing !== undefined }, run);
 
 const MESSAGE = utf8("message");
@@ -81,7 +81,7 @@ test("without macOS every operation but probe() says where such a key is, and pr
   }
 });
 
-it("a stand-in that cannot be loaded is a cause, and no crash", async () => {
+it("a stand-in that cannot be loaded is a cause, and no crash", () => {
   const code = ameshError("ERR_TIER_UNAVAILABLE", /^cannot use the keychain: cannot load /);
   using mac = startMac();
   const { stdout, stderr } = runChild(
