@@ -109,9 +109,7 @@ export class EnclaveHelper implements Disposable {
         }
       }
       const end = received.indexOf(NEWLINE);
-      if (end >= MAX_LINE_BYTES || (end < 0 && received.length >= MAX_LINE_BYTES)) {
-        throw this.#fail("too-long", action);
-      }
+      if ((end < 0 ? received.length : end) >= MAX_LINE_BYTES) throw this.#fail("too-long", action);
       if (end >= 0) {
         // More than one line, or one to half a question: it speaks of something else.
         if (end < received.length - 1 || unsent.length > 0) throw this.#fail("malformed", action);
