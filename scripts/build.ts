@@ -33,6 +33,8 @@ export interface Build {
   readonly bunTarget: string;
   /** Deno's permission flags. */
   readonly permissions: readonly string[];
+  /** Who will sign it; none when nobody does. */
+  readonly teamId?: string;
   /** Where the executable is written. */
   readonly output: string;
   /** Show what the compilers say. */
@@ -111,6 +113,9 @@ export async function installPackages(verbose = false): Promise<void> {
   await run([Deno.execPath(), "install", "--frozen", "--quiet"], "install the npm packages", verbose);
 }
 
+/** The build constant of src/apple/team.ts. */
+const defineTeam = (teamId = ""): string => `--define=AMESH_TEAM_ID=${JSON.stringify(teamId)}`;
+
 /** The source as `deno compile` gets it. */
 export interface Bundle {
   readonly entry: string;
@@ -123,7 +128,10 @@ export interface Bundle {
  *
  * @param directory a new directory, filled with modules that lie side by side.
  */
-export async function bundleForDeno(directory: string, verbose = false): Promise<Bundle> {
+export async function bundleForDeno(
+  directory: string,
+  { verbose = false, teamId = "" } = {},
+): Promise<Bundle> {
   await installPackages(verbose);
   await run(
     [
@@ -133,6 +141,7 @@ export async function bundleForDeno(directory: string, verbose = false): Promise
       "--format=esm",
       "--splitting",
       "--minify",
+      defineTeam(teamId),
       "--external=bun:ffi",
       "--entry-naming=[name].[ext]",
       "--chunk-naming=chunk-[hash].[ext]",
@@ -164,7 +173,7 @@ async function compileWithDeno(build: Build, directory: string, executable: stri
     const found = `this is Deno ${Deno.version.deno}, and ${DENO_SERIES}x is needed`;
     throw new CompileError(`${found}: start it by npx -y deno@2.9.6 task compile`);
   }
-  const bundle = await bundleForDeno(join(directory, "bundle"), build.verbose);
+  const bundle = await bundleForDeno(join(directory, "bundle"), build);
   const { success, text } = await runProgram([
     Deno.execPath(),
     "compile",
@@ -199,6 +208,7 @@ async function compileWithBun(build: Build, executable: string): Promise<void> {
       "build",
       "--compile",
       "--minify",
+      defineTeam(build.teamId),
       "--splitting",
       "--format=esm",
       // Starts faster; portable between platforms since Bun 1.4.

@@ -4,7 +4,9 @@
  */
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { TEAM_ID_FORM } from "../src/apple/team.ts";
 import { buildExecutable, CompileError } from "./build.ts";
+import { readMachO } from "./macho.ts";
 
 /** One Deno permission, which command needs it, and why it is as wide as it is. */
 export interface Permission {
@@ -33,6 +35,11 @@ const ENVIRONMENT = [
 
 /** Where a system keeps its own libraries; /lib and /lib64 are links on some systems, and Deno compares text. */
 const LIBRARY_DIRECTORIES = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
+
+/** The two frameworks of macOS; there is nothing in these places elsewhere. */
+const FRAMEWORKS = ["CoreFoundation", "Security"].map((name) =>
+  `/System/Library/Frameworks/${name}.framework`
+);
 
 /**
  * What the Deno executable may do, whatever its code tries: a defence against our own mistakes, not a sandbox,
@@ -64,11 +71,12 @@ export const PERMISSIONS: readonly Permission[] = [
       "when HOME is not set",
   },
   {
-    flag: `--allow-ffi=${LIBRARY_DIRECTORIES.join(",")}`,
+    flag: `--allow-ffi=${[...LIBRARY_DIRECTORIES, ...FRAMEWORKS].join(",")}`,
     neededBy: "libc for the lock (init and every other command that changes something), the removal of " +
       "AUTH_MESH_PASSPHRASE from the environment block, the ban on core dumps (every command that holds a secret), " +
       "the terminal (rotate, passphrase change, delete), --passphrase-fd, and reading /proc (init, doctor, passphrase); " +
-      "libtss2 for the TPM (init, sign, rotate, delete, doctor); no other directory is a place for a library",
+      "libtss2 for the TPM, and on macOS CoreFoundation and Security for the keychain and for code signatures (init, " +
+      "sign, rotate, delete, doctor); no other directory is a place for a library",
   },
 ];
 
@@ -126,6 +134,7 @@ const USAGE = `usage: deno task compile [options]
                         (default: this machine)
   --runtime deno|bun    the runtime to embed (default: bun for musl, deno for the others)
   --output FILE         where to write it (one target only; default: dist/amesh-NAME, listed in dist/SHA256SUMS)
+  --team-id ID          the team that will sign the executable (macOS, Deno): only with it can the Secure Enclave be used
   --print-permissions   print the Deno permission flags on one line, build nothing
   --verbose             show what the compilers say`;
 
@@ -134,6 +143,8 @@ interface Request {
   readonly targets: readonly Target[];
   readonly runtime: Runtime | undefined;
   readonly output: string | undefined;
+  /** Empty for an executable that nobody will sign. */
+  readonly teamId: string;
   readonly verbose: boolean;
 }
 
@@ -143,12 +154,13 @@ const OPTIONS = {
   target: { type: "string", multiple: true },
   runtime: { type: "string", multiple: true },
   output: { type: "string", multiple: true },
+  "team-id": { type: "string", multiple: true },
   verbose: { type: "boolean" },
 } as const;
 
 function parseRequest(args: readonly string[]): Request {
   const values = parseOptions(args);
-  const value = (name: "target" | "runtime" | "output"): string | undefined => {
+  const value = (name: "target" | "runtime" | "output" | "team-id"): string | undefined => {
     const given = values[name] ?? [];
     if (given.length > 1) throw new UsageError(`--${name} is given twice`);
     if (given[0] === "") throw new UsageError(`--${name} needs a value`);
@@ -161,8 +173,10 @@ function parseRequest(args: readonly string[]): Request {
   const targets = findTargets(value("target"));
   const output = value("output");
   if (output !== undefined && targets.length > 1) throw new UsageError("--output needs a single --target");
+  const teamId = value("team-id") ?? "";
+  if (teamId !== "") checkTeam(teamId, targets, runtime);
   checkDeno(targets.filter((row) => (runtime ?? row.runtime) === "deno"));
-  return { targets, runtime, output, verbose: values.verbose ?? false };
+  return { targets, runtime, output, teamId, verbose: values.verbose ?? false };
 }
 
 function parseOptions(args: readonly string[]) {
@@ -185,6 +199,18 @@ function findTargets(name: string | undefined): readonly Target[] {
   );
 }
 
+/** Refuses a team for what it must not sign. */
+function checkTeam(teamId: string, targets: readonly Target[], runtime: Runtime | undefined): void {
+  if (!TEAM_ID_FORM.test(teamId)) {
+    throw new UsageError(`no team id: "${teamId}": expected ten capital letters and digits`);
+  }
+  // A Bun executable runs any code that its environment names, so anybody could use our signature.
+  const wrong = targets.find((row) => !row.name.startsWith("darwin-") || (runtime ?? row.runtime) !== "deno");
+  if (wrong !== undefined) {
+    throw new UsageError(`--team-id is for executables for macOS that Deno makes, and ${wrong.name} is none`);
+  }
+}
+
 /** Refuses what Deno cannot build, before anything is built. */
 function checkDeno(targets: readonly Target[]): void {
   const without = targets.find((row) => row.denoTriple === null);
@@ -193,6 +219,15 @@ function checkDeno(targets: readonly Target[]): void {
   }
   if (targets.length > 1 && Deno.env.get("DENORT_BIN")) {
     throw new UsageError("DENORT_BIN is the base runtime of one platform: name it with --target");
+  }
+}
+
+/** Says of an executable for macOS what macOS would find: neither compiler signs the one for x64 anew. */
+async function warnOfSignature(path: string): Promise<void> {
+  for (const { problems } of readMachO(await Deno.readFile(path))) {
+    for (const problem of problems) {
+      console.error(`compile: warning: ${path}: ${problem}; sign it on a Mac: scripts/sign_macos.sh`);
+    }
   }
 }
 
@@ -206,15 +241,22 @@ async function main(args: readonly string[]): Promise<number> {
     return 0;
   }
   try {
-    const { targets, runtime, output, verbose } = parseRequest(args);
+    const { targets, runtime, output, teamId, verbose } = parseRequest(args);
     for (const row of targets) {
-      const build = { ...row, runtime: runtime ?? row.runtime, permissions: permissionFlags(), verbose };
+      const build = {
+        ...row,
+        runtime: runtime ?? row.runtime,
+        permissions: permissionFlags(),
+        teamId,
+        verbose,
+      };
       const built = await buildExecutable(
         { ...build, output: output ?? join(DIST, row.output) },
         output === undefined,
       );
       const size = `${(built.size / 1e6).toFixed(1)} MB`;
       console.log(`${built.path}  ${row.name}, ${build.runtime}, ${size}, sha256 ${built.sha256}`);
+      if (row.name.startsWith("darwin-")) await warnOfSignature(built.path);
     }
     return 0;
   } catch (error) {

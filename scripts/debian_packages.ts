@@ -33,6 +33,7 @@ export const REQUIREMENTS: readonly Requirement[] = [
   { program: "flock", package: "util-linux", why: "holds amesh's lock" },
   { program: "mount", package: "mount", why: "makes full and read-only file systems" },
   { program: "python3", package: "python3", why: "answers on sockets, well and badly" },
+  { program: "shellcheck", package: "shellcheck", why: "reads the shell scripts" },
   { program: "gcc", package: "gcc", why: "compiles the program that kills commands" },
   {
     program: "the headers of the C library",
@@ -40,6 +41,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
     // The kernel's headers come with them.
     package: "libc6-dev",
     why: "the program that kills commands needs",
+  },
+  {
+    program: "the headers of OpenSSL",
+    file: "/usr/include/openssl/evp.h",
+    package: "libssl-dev",
+    why: "the library that stands in for macOS needs",
   },
   { program: "swtpm", package: "swtpm", why: "is the TPM" },
   // Its libraries, which it cannot be without, are all that amesh itself needs for a TPM: libtss2 and its TCTIs.

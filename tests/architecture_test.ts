@@ -28,6 +28,13 @@ const SIDEWAYS: readonly { from: string; to: string; why: string }[] = [
   { from: "crypto", to: "platform/libc.ts", why: "huge pages for Argon2id's working memory, and wiping it" },
   { from: "passphrase", to: "platform", why: "sources are files and variables" },
   { from: "platform", to: "ffi", why: "libc" },
+  { from: "apple", to: "ffi", why: "CoreFoundation and Security" },
+  {
+    from: "apple",
+    to: "platform",
+    why: "which system this is, C memory, the terminal, the helper's process and pipes",
+  },
+  { from: "apple", to: "formats/helper_message.ts", why: "what the helper is told and says" },
   { from: "tpm", to: "ffi", why: "libtss2" },
   { from: "tpm", to: "platform/device.ts", why: "waiting for an answer, and whether a device can be opened" },
   { from: "tpm", to: "platform/host.ts", why: "which system this is, and AMESH_TPM_TCTI" },
@@ -134,6 +141,11 @@ test("the rule objects to what it should", () => {
     ["tpm/a.ts", "platform/files.ts"],
     ["tpm/a.ts", "passphrase/b.ts"],
     ["tpm/a.ts", "keystore/b.ts"],
+    ["apple/a.ts", "keystore/b.ts"],
+    ["apple/a.ts", "passphrase/b.ts"],
+    ["formats/a.ts", "apple/b.ts"],
+    ["tpm/a.ts", "apple/b.ts"],
+    ["apple/a.ts", "formats/key_file.ts"],
     ["errors.ts", "platform/a.ts"],
     ["cli/a.ts", "../main.ts"],
   ] as const;
@@ -146,6 +158,7 @@ test("the rule objects to what it should", () => {
     ["identity/a.ts", "keystore/b.ts"],
     ["crypto/a.ts", "platform/host.ts"],
     ["tpm/a.ts", "platform/device.ts"],
+    ["apple/a.ts", "platform/spawn.ts"],
     ["formats/a.ts", "errors.ts"],
     ["bytes.ts", "errors.ts"],
   ] as const;
@@ -190,9 +203,7 @@ test("files that are loaded together make no circle", () => {
   assert.deepEqual(circles, []);
 });
 
-const TIERS = ["secure_enclave", "keychain", "tpm2", "encrypted_file", "absent"].map((name) =>
-  `keystore/${name}.ts`
-);
+const TIERS = ["secure_enclave", "keychain", "tpm2", "encrypted_file"].map((name) => `keystore/${name}.ts`);
 test("only keystore/select.ts imports tiers", () => {
   const importers = edges.filter(({ to }) => TIERS.includes(to)).map(({ from }) => from);
   assert.deepEqual([...new Set(importers)], ["keystore/select.ts"]);

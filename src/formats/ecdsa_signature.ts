@@ -63,7 +63,7 @@ export async function parseSignature(input: Uint8Array): Promise<Bytes[]> {
   const found: Bytes[] = [];
   for (const bytes of decodings(input)) {
     if (bytes.length === RAW_SIGNATURE_BYTES) found.push(bytes);
-    const der = await parseDer(bytes);
+    const der = await parseDerSignature(bytes);
     if (der !== null) found.push(der);
   }
   if (found.length === 0) {
@@ -91,7 +91,8 @@ function decodings(input: Uint8Array): Bytes[] {
   return out;
 }
 
-async function parseDer(bytes: Bytes): Promise<Bytes | null> {
+/** The raw form, 64 bytes, of ECDSA-Sig-Value (RFC 3279 §2.2.3) in strict DER; `null` when it is none. */
+export async function parseDerSignature(bytes: Bytes): Promise<Bytes | null> {
   if (bytes[0] !== 0x30 || bytes.length > MAX_DER_BYTES) return null;
   const { p256 } = await import("@noble/curves/nist.js");
   try {

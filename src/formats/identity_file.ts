@@ -23,8 +23,16 @@ export type TierName = typeof TIER_NAMES[number];
 /** Form of a device id. */
 export const DEVICE_ID = /^am_[A-Za-z0-9_-]{16}$/;
 
+/** Application tag of a key that amesh made in the login keychain: 128 random bits in hex. */
+const KEYCHAIN_TAG = /^dev\.amesh\.identity\.[0-9a-f]{32}$/;
+
 /** Name of a TPM object with SHA-256 in hex (TPM 2.0 Part 1 §16): the algorithm and the digest. */
 const TPM_NAME = v.pipe(v.string(), v.regex(/^000b[0-9a-f]{64}$/));
+
+/** Whether amesh has given this tag to a key. */
+export function isKeychainTag(tag: string): boolean {
+  return KEYCHAIN_TAG.test(tag);
+}
 
 const IDENTITY = v.looseObject({
   version: v.literal(IDENTITY_VERSION),
@@ -44,6 +52,8 @@ const IDENTITY = v.looseObject({
     /** Name of the endorsement key, which tells this TPM from others. */
     ekName: v.optional(TPM_NAME),
   })),
+  /** Where a key of the keychain tier is; keys of amesh 0.7 have none, their tag follows from the alias. */
+  keychain: v.optional(v.looseObject({ tag: v.pipe(v.string(), v.regex(KEYCHAIN_TAG)) })),
 });
 
 /** The fields of `identity.json`, known and unknown. */

@@ -64,6 +64,7 @@ export async function commitIdentity(
     }
     throw afterCommit(error, "the new key may be in force", "amesh doctor --fix");
   }
+  key.committed?.();
   if (replaces !== null) await removeReplaced(context, replaces);
   return { fields, publicKey };
 }

@@ -126,7 +126,7 @@ function partyOf({ deviceId, storageBackend }: IdentityFields, publicKey: Bytes)
 
 /** A new identity of the old name, with what others have added to identity.json. */
 async function fieldsOf(key: NewKey, old: Identity, backend: TierName, now: Date): Promise<IdentityFields> {
-  const { passphrase: _passphrase, tpm: _tpm, ...kept } = old.fields;
+  const { passphrase: _passphrase, tpm: _tpm, keychain: _keychain, ...kept } = old.fields;
   const { signer: { publicKey }, identityFields } = key;
   return {
     ...kept,

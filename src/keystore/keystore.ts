@@ -76,6 +76,8 @@ export interface NewKey {
   persistSecrets(): void;
   /** Removes the key again, because it was not committed. */
   discard(): Promise<void>;
+  /** Told when it is committed: what is kept in case the command is killed before can go. Never throws. */
+  committed?(): void;
 }
 
 /** The new form of a key under a passphrase, which is not stored yet. */

@@ -1,12 +1,11 @@
 /** Which tiers there are and which one is used. The only file that imports the tiers; each is loaded when used. */
 import { AmeshError } from "../errors.ts";
 import { TIER_NAMES, type TierName } from "../formats/identity_file.ts";
-import { absentTier } from "./absent.ts";
 import type { Availability, Tier } from "./keystore.ts";
 
 const LOADERS: Readonly<Record<TierName, () => Tier | Promise<Tier>>> = {
-  "secure-enclave": () => absentTier("secure-enclave"),
-  "keychain": () => absentTier("keychain"),
+  "secure-enclave": async () => (await import("./secure_enclave.ts")).secureEnclaveTier,
+  "keychain": async () => (await import("./keychain.ts")).keychainTier,
   "tpm2": async () => (await import("./tpm2.ts")).tpm2Tier,
   "encrypted-file": async () => (await import("./encrypted_file.ts")).encryptedFileTier,
 };

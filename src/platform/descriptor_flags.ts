@@ -58,6 +58,11 @@ export function setNonblocking(fd: number): void {
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK[system()]);
 }
 
+/** Makes reading and writing wait, as programs expect of their standard streams. @throws {Error} with `code`. */
+export function setBlocking(fd: number): void {
+  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) & ~O_NONBLOCK[system()]);
+}
+
 /**
  * A copy of a descriptor, close-on-exec, with a number that is at least `lowest`.
  *

@@ -12,6 +12,8 @@ import { LIBC, LINUX_DIRECTORIES, MUSL_PATHS } from "./libc_build.ts";
 
 const libc = library(libcPaths, {
   close: { parameters: ["i32"], result: "i32" },
+  dlopen: { parameters: ["buffer", "i32"], result: "address" },
+  dlsym: { parameters: ["address", "buffer"], result: "address" },
   flock: { parameters: ["i32", "i32"], result: "i32" },
   getenv: { parameters: ["buffer"], result: "address" },
   kill: { parameters: ["i32", "i32"], result: "i32" },
@@ -182,6 +184,29 @@ export function readMemory(address: bigint, length: number): Bytes {
   const bytes = new Uint8Array(length);
   if (length > 0) libc.memcpy(bytes, address, BigInt(length));
   return bytes;
+}
+
+/** dlfcn.h, the same on Linux and macOS. */
+const RTLD_LAZY = 1;
+
+/**
+ * Where a variable of a C library lies. Deno tells addresses of variables to programs with all FFI permissions only, and
+ * Bun has no variables; a C library older than glibc 2.34 lacks this.
+ *
+ * @param path of the library, absolute.
+ * @throws {FfiLoadError} no such library or variable.
+ */
+export function variableAddress(path: string, name: string): bigint {
+  // The library is in use for the life of the process, so its handle is not given back.
+  const handle = libc.dlopen(cString(path), RTLD_LAZY);
+  const address = handle === 0n ? 0n : libc.dlsym(handle, cString(name));
+  if (address === 0n) throw new FfiLoadError(name, [path], {});
+  return address;
+}
+
+/** The pointer at an address. */
+export function readPointer(address: bigint): bigint {
+  return new DataView(readMemory(address, 8).buffer).getBigUint64(0, true);
 }
 
 /** The text at an address, up to its zero byte; empty for NULL. */

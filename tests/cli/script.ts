@@ -7,6 +7,7 @@ import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import { DEFAULT_DEVICE } from "../../src/tpm/tcti.ts";
+import { securityDoubleMissing } from "../support/security_double.ts";
 import { swtpmMissing } from "../support/swtpm.ts";
 
 /** One way of running amesh: `argv` goes before the arguments, `env` is what the runtime itself needs. */
@@ -98,6 +99,9 @@ function holds(condition: string, target: Target): boolean {
   if (condition === "unix") return process.platform !== "win32";
   if (condition === "mount") return canMount;
   if (condition === "swtpm") return swtpmMissing() === undefined;
+  // The permissions of the Deno executable keep it out, and so they should.
+  if (condition === "mac-double") return target.name !== "deno" && securityDoubleMissing() === undefined;
+  if (condition === "enclave-double") return target.name !== "deno" && process.platform === "linux";
   if (condition === "tpm") return existsSync(DEFAULT_DEVICE);
   if (condition === "linux" || condition === "darwin") return process.platform === condition;
   throw new Error(`unknown condition [${condition}]`);

@@ -6,6 +6,16 @@ import * as fs from "node:fs";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import { startSshd } from "../support/sshd.ts";
+import { TEST_HELPER_VARIABLE } from "../../src/apple/find_helper.ts";
+import { DOUBLE_VARIABLE } from "../../src/apple/library.ts";
+import {
+  buildSecurityDouble,
+  checkProcesses,
+  makeKeychain,
+  permitDouble,
+  records,
+} from "../support/security_double.ts";
+import { makeFakeHelper, permitFakeHelper } from "../support/fake_helper.ts";
 import { startSwtpm } from "../support/swtpm.ts";
 import { applies, expandWord, findProgram, type Script, SEARCH_PATH, type Target } from "./script.ts";
 import { ScriptRun } from "./script_process.ts";
@@ -88,6 +98,40 @@ function controlTpm(run: ScriptRun, verb: string, name: string): void {
   };
   if (!Object.hasOwn(verbs, verb)) throw new Error(`unknown verb ${verb}`);
   verbs[verb]!();
+}
+
+/** Gives a script a Mac, whose keychain it can then count. @throws {Error} an unknown verb, another number of keys. */
+function controlMac(run: ScriptRun, verb: string, count: string): void {
+  const keychain = join(run.root, "keychain");
+  const verbs: Readonly<Record<string, () => void>> = {
+    start: () => {
+      fs.mkdirSync(keychain);
+      makeKeychain(keychain);
+      run.env.set(DOUBLE_VARIABLE, buildSecurityDouble());
+      run.env.set("AMESH_DOUBLE_DIRECTORY", keychain);
+    },
+    keys: () => {
+      const { length } = records(keychain);
+      check(length === Number(count), false, `${count} keys in the keychain, got ${length}`);
+    },
+  };
+  if (!Object.hasOwn(verbs, verb)) throw new Error(`unknown verb ${verb}`);
+  verbs[verb]!();
+}
+
+/** Gives a script a Secure Enclave, or takes it away. @throws {Error} an unknown verb. */
+function controlEnclave(run: ScriptRun, verb: string): void {
+  if (verb === "remove") return void run.env.delete(TEST_HELPER_VARIABLE);
+  if (verb !== "start") throw new Error(`unknown verb ${verb}`);
+  const directory = join(run.root, "helper");
+  fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
+  run.env.set(TEST_HELPER_VARIABLE, makeFakeHelper(directory));
+}
+
+/** The target with the permissions that the stand-ins of a script need. */
+function permitted(target: Target, uses: (command: string) => boolean): Target {
+  const withMac = uses("mac") ? permitDouble(target.argv) : target.argv;
+  return { ...target, argv: uses("enclave") ? permitFakeHelper(withMac) : withMac };
 }
 
 function exec(
@@ -193,6 +237,8 @@ function commands(options: ScriptOptions): Readonly<Record<string, Command>> {
       process.getuid?.() === 0 && run.runThrough(findProgram("setpriv")!, ...NO_CAPABILITIES),
     nobody: (run) => run.runThrough(findProgram("setpriv")!, ...NOBODY),
     sshd: startServer,
+    mac: (run, [verb = "", count = ""]) => controlMac(run, verb, count),
+    enclave: (run, [verb = ""]) => controlEnclave(run, verb),
     swtpm: (run, [verb = "", name = "tpm"]) => controlTpm(run, verb, name),
     fixture: (run, [name = "", to = ".amesh"]) => run.copyFixture(join(options.fixtures, name), run.path(to)),
   };
@@ -201,7 +247,8 @@ function commands(options: ScriptOptions): Readonly<Record<string, Command>> {
 /** Runs one script to its end or to its first failing line, and removes its directory. @throws {Error} it failed. */
 export async function runScript(script: Script, target: Target, options: ScriptOptions): Promise<void> {
   const vocabulary = commands(options);
-  const run = new ScriptRun(target, script);
+  const uses = (command: string) => script.lines.some(({ words }) => words[0] === command);
+  const run = new ScriptRun(permitted(target, uses), script);
   let timedOut = false;
   const timer = setTimeout(() => {
     timedOut = true;
@@ -221,6 +268,7 @@ export async function runScript(script: Script, target: Target, options: ScriptO
         throw new Error(`${script.file}:${line.number}: ${line.text}\n${reason}\n${streams}`);
       }
     }
+    if (uses("mac")) checkProcesses(join(run.root, "keychain"));
     await requireNoStrays(run, script.file);
   } finally {
     clearTimeout(timer);

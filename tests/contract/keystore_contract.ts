@@ -76,12 +76,14 @@ async function identityOf(
   return { fields, publicKey };
 }
 
-/** Makes a key as `init` does: proven, its secrets persisted, its identity known. */
+/** Makes a key as `init` does: proven, its secrets persisted, its identity known, committed. */
 export async function make(tier: Tier, surroundings: Surroundings): Promise<Made> {
   const key = await tier.generate(surroundings.context());
   using signer = key.signer;
   key.persistSecrets();
-  return { identity: await identityOf(tier, signer.publicKey, key.identityFields), surroundings };
+  const identity = await identityOf(tier, signer.publicKey, key.identityFields);
+  key.committed?.();
+  return { identity, surroundings };
 }
 
 /** That there is no key for this identity. */

@@ -30,6 +30,8 @@ test("every parser of bytes from outside is a target", () => {
     "key-file-2.0.0",
     "key-file-3.0.0",
     "continuity",
+    "se-key",
+    "helper-answer",
     "tss2-key",
     "public-key",
     "signature",

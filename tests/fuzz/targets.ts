@@ -1,6 +1,7 @@
 /** Every parser of bytes that come from outside. */
 import { AGENT_FRAMES_TARGET } from "./agent_frames_target.ts";
 import { AGENT_MESSAGE_TARGET } from "./agent_message_target.ts";
+import { ENCLAVE_TARGETS } from "./enclave_targets.ts";
 import { JSON_TARGETS } from "./json_targets.ts";
 import { PROTOCOL_MESSAGE_TARGET } from "./protocol_message_target.ts";
 import { PUBLIC_KEY_TARGET } from "./public_key_target.ts";
@@ -11,6 +12,7 @@ import { TSS2_TARGET } from "./tss2_target.ts";
 /** The targets in the order in which they run. */
 export const TARGETS: readonly Target[] = [
   ...JSON_TARGETS,
+  ...ENCLAVE_TARGETS,
   TSS2_TARGET,
   PUBLIC_KEY_TARGET,
   SIGNATURE_TARGET,

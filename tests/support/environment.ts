@@ -25,6 +25,10 @@ const READ_BY_AMESH = [
   "SSH_ASKPASS",
   "SSH_AUTH_SOCK",
   "XDG_RUNTIME_DIR",
+  "AMESH_TEST_SECURITY_LIB",
+  "AMESH_TEST_SE_HELPER",
+  "AMESH_FAKE_HELPER",
+  "AMESH_FAKE_ENCLAVE",
 ];
 
 /** Sets one variable for the runtime and for C: Bun keeps an environment besides that of libc. */

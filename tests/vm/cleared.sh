@@ -1,4 +1,6 @@
 # The last thing that is done to this TPM.
+# shellcheck shell=sh
+# shellcheck source=guest.sh
 . /vm/guest.sh
 
 tpm2_clear -Q -c l

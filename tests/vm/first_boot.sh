@@ -1,4 +1,6 @@
 # A machine with a TPM that nobody has used.
+# shellcheck shell=sh
+# shellcheck source=guest.sh
 . /vm/guest.sh
 
 expect 0 '^tpm2: selected' 'init takes the TPM by itself' amesh init --name vm
@@ -13,6 +15,7 @@ expect 0 '^valid' 'six processes sign at once' all_sign 6
 expect 0 '^nothing' 'nothing stays loaded by them' nothing_loaded
 expect 0 'tpm2: available' 'doctor finds nothing wrong' amesh doctor
 
+# shellcheck disable=SC2217 # it only holds the device
 sleep 1000 < /dev/tpm0 &
 until [ "$(readlink /proc/$!/fd/0)" = /dev/tpm0 ] || ! kill -0 $!; do sleep 0.1; done
 expect 0 '^valid' 'it signs while another program holds /dev/tpm0' signs

@@ -1,5 +1,6 @@
 # Sourced by each script of this folder, which runs as root in a virtual machine. A check is one line of output.
-cd /root
+# shellcheck shell=sh
+cd /root || exit
 export HOME=/root NO_COLOR=1
 [ -e doc ] || echo 'a document' > doc
 

@@ -1,4 +1,6 @@
 # The directory on another machine.
+# shellcheck shell=sh
+# shellcheck source=guest.sh
 . /vm/guest.sh
 
 expect 4 'the key belongs to another TPM' 'another TPM is told' amesh sign doc

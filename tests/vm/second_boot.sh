@@ -1,4 +1,6 @@
 # The same machine after a restart.
+# shellcheck shell=sh
+# shellcheck source=guest.sh
 . /vm/guest.sh
 
 expect 0 '^valid' 'the identity survives a restart' signs

@@ -105,6 +105,14 @@ for (
   });
 }
 
+const TAG = `dev.amesh.identity.${"5a".repeat(16)}`;
+for (const record of [{ tag: TAG }, { tag: TAG, later: { a: [1] } }]) {
+  test(`parseIdentity() reads and keeps keychain ${Object.keys(record)}`, async () => {
+    const { fields } = await parse({ ...valid, keychain: record });
+    assert.deepEqual(fields.keychain, record);
+  });
+}
+
 const changed: [name: string, change: Record<string, unknown>, message: RegExp][] = [
   ["another version", { version: "3.0.0" }, /version "3\.0\.0" is not supported$/],
   ["an old version", { version: "1.0.0" }, /version "1\.0\.0" is not supported$/],
@@ -148,6 +156,14 @@ const changed: [name: string, change: Record<string, unknown>, message: RegExp][
   ["a parent that is a number", { tpm: { ...tpm, parent: 0x40000001 } }, /field "tpm\.parent"/],
   ["a parent of another hierarchy", { tpm: { ...tpm, parent: "0x40000007" } }, /field "tpm\.parent"/],
   ["a parent that no owner can keep", { tpm: { ...tpm, parent: "0x81800000" } }, /field "tpm\.parent"/],
+  ["null for the keychain's record", { keychain: null }, /field "keychain"/],
+  ["a keychain's record without a tag", { keychain: {} }, /field "keychain\.tag"/],
+  ["a tag of another program", { keychain: { tag: "com.example.key" } }, /field "keychain\.tag"/],
+  ["a tag of another alias", { keychain: { tag: "dev.amesh.am_legacy" } }, /field "keychain\.tag"/],
+  ["a tag in upper case", { keychain: { tag: TAG.toUpperCase() } }, /field "keychain\.tag"/],
+  ["a tag that is too short", { keychain: { tag: TAG.slice(0, -1) } }, /field "keychain\.tag"/],
+  ["a tag with something before it", { keychain: { tag: `x.${TAG}` } }, /field "keychain\.tag"/],
+  ["a tag with a newline", { keychain: { tag: `${TAG}\n` } }, /field "keychain\.tag"/],
   ["a transient parent", { tpm: { ...tpm, parent: "0x80000000" } }, /field "tpm\.parent"/],
 ];
 for (const [name, change, message] of changed) {

@@ -280,7 +280,7 @@ test("settle() keeps the code and the hint of a tier that has gone", async () =>
       "ERR_TIER_UNAVAILABLE",
       /^cannot finish an interrupted command: cannot use backend "keychain"/,
     )(error);
-    assert.match((error as { hint: string }).hint, /--backend encrypted-file.*; if what it needs is gone/);
+    assert.match((error as { hint: string }).hint, /the Mac where it was made.*; if what it needs is gone/);
     return true;
   });
 });

@@ -7,9 +7,12 @@ import { errnoOf } from "../../../src/errors.ts";
 import { findInput } from "../../../src/platform/input.ts";
 import {
   hasEnvironmentVariable,
+  libcPaths,
   lockFile,
   processExists,
+  readPointer,
   takeEnvironmentSecret,
+  variableAddress,
 } from "../../../src/platform/libc.ts";
 import { isTerminal, openDescriptor, openSystemFile } from "../../../src/platform/system_file.ts";
 import { evaluation, isDeno, projectUrl, runChild } from "../../support/child_process.ts";
@@ -224,5 +227,22 @@ test(
         (error) => errnoOf(error) === "EBADF",
       );
     }
+  },
+);
+
+test(
+  `variableAddress() gives the same place every time, and readPointer() what lies there${onLinux}`,
+  linuxOnly,
+  () => {
+    const path = libcPaths().find(existsSync)!;
+    const stdout = variableAddress(path, "stdout");
+    assert.equal(variableAddress(path, "stdout"), stdout);
+    // `stdout` is a variable that holds a FILE *; `_IO_2_1_stdout_` is that FILE.
+    assert.equal(readPointer(stdout), variableAddress(path, "_IO_2_1_stdout_"));
+    assert.throws(
+      () => variableAddress(path, "no_such_variable"),
+      /^FfiLoadError: cannot load no_such_variable from /,
+    );
+    assert.throws(() => variableAddress("/nonexistent.so", "stdout"), /^FfiLoadError: /);
   },
 );

@@ -80,6 +80,7 @@ child() {
 }
 # TPM2_GetCapability of TPM_PT: first property and count; TPMS_CAPABILITY_DATA begins behind header and moreData.
 properties() {
+  # shellcheck disable=SC2059 # both are octal escapes
   printf '\200\001\000\000\000\026\000\000\001\172\000\000\000\006\000\000'"$1"'\000\000\000'"$2" |
     tpm2_send -o "$work/answer"
   hex "$work/answer" | cut -c 23-
