@@ -17,13 +17,15 @@ export interface AgentSignature {
 
 /**
  * @param message not touched unless the agent is there.
- * @returns `null` when no agent serves the identity in force.
+ * @returns `null` when no agent serves the identity in force, or its key takes no digests.
  * @throws {AmeshError} as `loadIdentity`; why the agent does not sign. Nobody goes around it then: it may be locked, or a
  *   person may have said no.
  */
 export async function signByAgent(layout: Layout, message: Message): Promise<AgentSignature | null> {
   const identity = await loadIdentity(layout);
-  const { deviceId } = identity.fields;
+  const { deviceId, storageBackend } = identity.fields;
+  // It signs messages, never digests, and is as quick without an agent.
+  if (storageBackend === "secure-enclave") return null;
   using agent = findAgentOf(layout, deviceId);
   if (agent === null) return null;
   const hashed = await hashMessage(message);

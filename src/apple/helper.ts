@@ -56,10 +56,14 @@ export class EnclaveHelper implements Disposable {
   /** Why nothing can be asked any more. */
   #failure: HelperError | null = null;
 
-  /** @param path absolute; checked by the caller. @throws {HelperError} `not-started`. */
-  constructor(path: string, limits: HelperLimits = HELPER_LIMITS) {
+  /**
+   * @param path absolute; checked by the caller.
+   * @param without variables that it does not get, see `spawn`.
+   * @throws {HelperError} `not-started`.
+   */
+  constructor(path: string, limits: HelperLimits = HELPER_LIMITS, without: readonly string[] = []) {
     this.#limits = limits;
-    const { pid, ...streams } = start(path);
+    const { pid, ...streams } = start(path, without);
     this.#pid = pid;
     this.#streams = streams;
     this.#poll.set(streams.output, { read: true, write: false });
@@ -187,7 +191,10 @@ function waitFor(pid: number, ms: number): Exit | null {
 }
 
 /** Its standard streams are pipes; it inherits nothing else. @throws {HelperError} `not-started`. */
-function start(path: string): { pid: number; input: Fd; output: Fd; diagnostics: Fd } {
+function start(
+  path: string,
+  without: readonly string[],
+): { pid: number; input: Fd; output: Fd; diagnostics: Fd } {
   using all = new DisposableStack();
   using theirs = new DisposableStack();
   const pipe = (ourEnd: "read" | "write") => {
@@ -201,7 +208,7 @@ function start(path: string): { pid: number; input: Fd; output: Fd; diagnostics:
   try {
     const [input, output, diagnostics] = [pipe("write"), pipe("read"), pipe("read")];
     const descriptors = { 0: input.other, 1: output.other, 2: diagnostics.other };
-    const pid = spawn({ path, argv: [baseName(path)], descriptors });
+    const pid = spawn({ path, argv: [baseName(path)], descriptors, without });
     all.move();
     return { pid, input: input.ours, output: output.ours, diagnostics: diagnostics.ours };
   } catch (error) {

@@ -230,7 +230,7 @@ function signerOf(key: KeychainKey, publicKey: Bytes): Signer {
   return {
     publicKey,
     sign: async (message: Message) => await signHashed(await hashMessage(message)),
-    held: { in: "hardware", signHashed },
+    held: { in: "hardware", takesDigests: true, signHashed },
     [Symbol.dispose]: () => {
       if (isOpen) key[Symbol.dispose]();
       isOpen = false;

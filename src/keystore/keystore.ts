@@ -63,6 +63,8 @@ export type HeldKey =
   | {
     /** Where no process sees it. */
     readonly in: "hardware";
+    /** Whether it signs a message of which there is only the digest; else it needs the bytes. */
+    readonly takesDigests: boolean;
     /** As `Signer.sign`, for a message that has been read. */
     signHashed(message: HashedMessage): Promise<Bytes>;
   };

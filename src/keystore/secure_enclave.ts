@@ -22,6 +22,7 @@ import {
   removeFile,
   writeFileAtomic,
 } from "../platform/files.ts";
+import { PASSPHRASE_VARIABLE } from "../passphrase/sources.ts";
 import { joinPath, type Layout } from "../platform/paths.ts";
 import type { Availability, NewKey, Signer, Tier, TierContext } from "./keystore.ts";
 
@@ -102,7 +103,7 @@ function requireHelper({ find }: HelperAccess): string {
 
 /** Starts a helper and asks it what it is. @throws {HelperError} */
 function start(path: string, limits: HelperLimits): { helper: EnclaveHelper; facts: HelperResult<"probe"> } {
-  const helper = new EnclaveHelper(path, limits);
+  const helper = new EnclaveHelper(path, limits, [PASSPHRASE_VARIABLE]);
   try {
     const facts = helper.ask({ action: "probe" });
     if (!facts.protocol.includes(PROTOCOL_VERSION)) {
@@ -249,6 +250,7 @@ function signerOf(helper: EnclaveHelper, { blob, publicKey }: SeKey): Signer {
     sign: signNext,
     held: {
       in: "hardware",
+      takesDigests: false,
       signHashed: async ({ bytes }: HashedMessage) => {
         if (bytes !== null) return await signNext(messageOf(bytes));
         throw new AmeshError(

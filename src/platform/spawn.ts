@@ -4,6 +4,7 @@
  *
  * Constants are those of glibc and musl (spawn.h, the same) and macOS (sys/spawn.h).
  */
+import { utf8 } from "../bytes.ts";
 import { FfiLoadError, library } from "../ffi/ffi.ts";
 import { duplicateAbove, inheritedDescriptors } from "./descriptor_flags.ts";
 import { host } from "./host.ts";
@@ -23,7 +24,7 @@ const libc = library(libcPaths, {
   free: { parameters: ["address"], result: "void" },
   kill: { parameters: ["i32", "i32"], result: "i32" },
   posix_spawn: {
-    parameters: ["buffer", "buffer", "buffer", "buffer", "buffer", "address"],
+    parameters: ["buffer", "buffer", "buffer", "buffer", "buffer", "buffer"],
     result: "i32",
   },
   posix_spawn_file_actions_addclose: { parameters: ["buffer", "i32"], result: "i32" },
@@ -41,6 +42,7 @@ const libc = library(libcPaths, {
   posix_spawnattr_setsigdefault: { parameters: ["buffer", "buffer"], result: "i32" },
   posix_spawnattr_setsigmask: { parameters: ["buffer", "buffer"], result: "i32" },
   strdup: { parameters: ["buffer"], result: "address" },
+  strncmp: { parameters: ["address", "buffer", "size"], result: "i32" },
   waitpid: { parameters: ["i32", "buffer", "i32"], result: "i32" },
   _NSGetEnviron: { parameters: [], result: "address" },
 });
@@ -63,6 +65,8 @@ export interface SpawnRequest {
    * non-blocking there.
    */
   readonly descriptors: Readonly<Record<number, Fd>>;
+  /** Variables that it does not get, because they hold secrets that are still needed here. */
+  readonly without?: readonly string[];
 }
 
 /**
@@ -108,7 +112,7 @@ export function spawn(request: SpawnRequest): number {
       actions.bytes,
       attributes.bytes,
       argv.bytes,
-      environment(),
+      environment(request.without ?? []),
     ),
   );
   return pid[0] as number;
@@ -181,11 +185,21 @@ function stringArray(texts: readonly string[]): Disposable & { readonly bytes: U
   };
 }
 
-/** `environ` of the C library as it is now. */
-function environment(): bigint {
+/** What `environ` of the C library points to now, without some variables; an array of addresses that ends with NULL. */
+function environment(without: readonly string[]): Uint8Array {
   const variable = host.os === "darwin" ? libc._NSGetEnviron() : loader.dlsym(0n, cString("environ"));
   if (variable === 0n) throw new FfiLoadError("environ", libcPaths(), {});
-  return new DataView(readMemory(variable, 8).buffer).getBigUint64(0, true);
+  const names = without.map((name) => utf8(`${name}=`));
+  const entries: bigint[] = [];
+  for (let at = readAddress(variable), entry = readAddress(at); entry !== 0n; entry = readAddress(at += 8n)) {
+    // Compared where it lies: a value that is left out is not even copied.
+    if (!names.some((name) => libc.strncmp(entry, name, BigInt(name.length)) === 0)) entries.push(entry);
+  }
+  return new Uint8Array(BigUint64Array.from([...entries, 0n]).buffer);
+}
+
+function readAddress(at: bigint): bigint {
+  return new DataView(readMemory(at, 8).buffer).getBigUint64(0, true);
 }
 
 /** How a program ended; neither is known when somebody else has taken notice of its end. */

@@ -23,10 +23,11 @@ export async function outputOf(
   path: string,
   argv: readonly string[],
   descriptors: Readonly<Record<number, Fd>> = {},
+  without: readonly string[] = [],
 ): Promise<string> {
   using pipes = new Descriptors();
   const { read, write } = pipes.pipe();
-  const pid = spawn({ path, argv, descriptors: { ...descriptors, 1: write } });
+  const pid = spawn({ path, argv, descriptors: { ...descriptors, 1: write }, without });
   pipes.close(write);
   const exit = await ended(pid);
   const buffer = new Uint8Array(65_536);

@@ -129,6 +129,19 @@ test("a child has the environment of the C library, without what has been taken 
   assert.doesNotMatch(after, /s3cret|AUTH_MESH_PASSPHRASE/);
 });
 
+test("a child does not get the variables that are kept from it, and they stay here", async () => {
+  const names = ["AMESH_TEST_A", "AUTH_MESH_PASSPHRASE"] as const;
+  using _environment = setEnvironment({ [names[0]]: "", [names[1]]: "" });
+  setEnvironmentVariable(names[0], "one");
+  setEnvironmentVariable(names[1], "s3cret");
+  const kept = await outputOf("/usr/bin/env", ["env"], {}, ["AUTH_MESH_PASSPHRASE", "AMESH_TEST"]);
+  assert.doesNotMatch(kept, /s3cret|AUTH_MESH_PASSPHRASE/);
+  // A name is meant as a whole.
+  assert.match(kept, /^AMESH_TEST_A=one$/m);
+  assert.match(kept, /^PATH=/m);
+  assert.match(await outputOf("/usr/bin/env", ["env"]), /^AUTH_MESH_PASSPHRASE=s3cret$/m);
+});
+
 test(`a child has its arguments as they are${onLinux}`, withPython, async () => {
   const argv = ["python3", "-c", "import json, sys; print(json.dumps(sys.argv[1:]))"];
   const given = [
