@@ -71,7 +71,8 @@ if ! $dry_run; then
     [ -f "$file" ] || die "there is no file \"$file\""
   done
   # A Bun executable runs the code that BUN_OPTIONS names: nobody vouches for that. Its code lies in a segment of its own.
-  if [ "$identity" != - ] && head -c 65536 "$cli" | LC_ALL=C grep -q __BUN; then
+  # Not a pipeline: where grep ends at its first match, whoever writes to it dies, and pipefail takes that for no match.
+  if [ "$identity" != - ] && LC_ALL=C grep -q __BUN <(head -c 65536 "$cli"); then
     die "\"$cli\" is made by Bun, and a signed amesh is made by Deno only: deno task compile --runtime deno"
   fi
   # An executable that does not know its team never uses the Secure Enclave.

@@ -146,6 +146,12 @@ for (const [what, args, env, message] of refusals) {
 
 const executables: readonly (readonly [what: string, executable: string, message: RegExp])[] = [
   ["an executable by Bun", "#!/bin/sh\n# __BUN\n# TEAM123456\n", /is made by Bun/],
+  // Larger than a pipe, so that whoever looks at its start leaves the rest unread.
+  [
+    "a large executable by Bun",
+    `#!/bin/sh\n# __BUN\n# TEAM123456\n${"#\n".repeat(200_000)}`,
+    /is made by Bun/,
+  ],
   ["an executable that does not know its team", "#!/bin/sh\n", /does not know its team/],
 ];
 for (const [what, executable, message] of executables) {
