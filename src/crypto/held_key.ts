@@ -2,7 +2,7 @@
  * A P-256 key in the memory of an agent: signs at once, without a promise, by node:crypto, which is the fastest that both
  * runtimes have.
  */
-import { createHash, createPrivateKey, sign as signMessage } from "node:crypto";
+import { createHash, createPrivateKey, createSign } from "node:crypto";
 import { p256 } from "@noble/curves/nist.js";
 import { type Bytes, wipe } from "../bytes.ts";
 import { encodePkcs8 } from "./p256.ts";
@@ -33,7 +33,8 @@ export function openMemoryKey(scalar: Bytes): MemoryKey {
   wipe(pkcs8);
   const options = { key, dsaEncoding: "ieee-p1363" } as const;
   return {
-    sign: (message) => signMessage("sha256", message, options),
+    // Not by sign(), whose DER some releases of Deno give whatever is asked for.
+    sign: (message) => createSign("SHA256").update(message).sign(options),
     signDigest: (digest) => p256.sign(digest, own, { prehash: false, lowS: true, extraEntropy: true }),
     copyScalar: () => Uint8Array.from(own),
     [Symbol.dispose]: () => wipe(own),

@@ -1,10 +1,18 @@
 /** Verifying what an ssh server signed with its host key (RFC 4253 §6.6, RFC 5656, RFC 8332, RFC 8709), by native crypto. */
-import { createPublicKey, type JsonWebKey, type KeyObject, verify } from "node:crypto";
+import { createPublicKey, createVerify, type JsonWebKey, type KeyObject, verify } from "node:crypto";
+import { p521 } from "@noble/curves/nist.js";
 import { type Bytes, concatBytes, encodeBase64Url } from "../bytes.ts";
 import { SshReader, WireError } from "../formats/ssh_wire.ts";
 
-/** ECDSA: name of the curve in ssh and JOSE, digest, length of a coordinate in bytes. */
-const CURVES: Readonly<Record<string, { crv: string; digest: string; bytes: number }>> = {
+/** A curve of ECDSA: its name in JOSE, the digest that goes with it, length of a coordinate in bytes. */
+interface Curve {
+  readonly crv: string;
+  readonly digest: string;
+  readonly bytes: number;
+}
+
+/** By the name in ssh. */
+const CURVES: Readonly<Record<string, Curve>> = {
   "nistp256": { crv: "P-256", digest: "sha256", bytes: 32 },
   "nistp384": { crv: "P-384", digest: "sha384", bytes: 48 },
   "nistp521": { crv: "P-521", digest: "sha512", bytes: 66 },
@@ -81,17 +89,31 @@ function rsa(exponent: Uint8Array, modulus: Uint8Array): HostKey | null {
 function ecdsa(type: string, name: string, point: Uint8Array): HostKey | null {
   const curve = CURVES[name];
   if (curve === undefined || point.length !== 1 + 2 * curve.bytes || point[0] !== 4) return null;
-  const [x, y] = [point.subarray(1, 1 + curve.bytes), point.subarray(1 + curve.bytes)];
-  const key = importJwk({ kty: "EC", crv: curve.crv, x: encodeBase64Url(x), y: encodeBase64Url(y) });
+  const verifyRaw = curve.crv === "P-521" ? withP521(point) : natively(curve, point);
   return {
     check: (algorithm, signature, data) => {
       if (algorithm !== type) return false;
       const reader = new SshReader(signature);
       const raw = concatBytes(...[reader.string(), reader.string()].map((part) => fixed(part, curve.bytes)));
       reader.end();
-      return verify(curve.digest, data, { key, dsaEncoding: "ieee-p1363" }, raw);
+      return verifyRaw(raw, data);
     },
   };
+}
+
+/** Verifies a raw signature. */
+type VerifyRaw = (raw: Bytes, data: Uint8Array) => boolean;
+
+function natively({ crv, digest, bytes }: Curve, point: Uint8Array): VerifyRaw {
+  const [x, y] = [point.subarray(1, 1 + bytes), point.subarray(1 + bytes)];
+  const key = importJwk({ kty: "EC", crv, x: encodeBase64Url(x), y: encodeBase64Url(y) });
+  // Not by verify(), which in some releases of Deno takes DER whatever it is told.
+  return (raw, data) => createVerify(digest).update(data).verify({ key, dsaEncoding: "ieee-p1363" }, raw);
+}
+
+/** Not every release of Deno knows this curve. */
+function withP521(point: Uint8Array): VerifyRaw {
+  return (raw, data) => p521.verify(raw, data, point, { lowS: false });
 }
 
 function importJwk(key: JsonWebKey): KeyObject {
