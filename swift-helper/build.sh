@@ -1,12 +1,11 @@
 #!/bin/sh
-# Builds the Secure Enclave helper as a universal binary, signs it and, with credentials, has it notarised.
+# Builds the Secure Enclave helper as a universal binary, and signs it. What is released is signed and notarised by
+# scripts/sign_macos.sh.
 #
 # usage: swift-helper/build.sh [OUTPUT]        OUTPUT: a file, default swift-helper/build/amesh-se-helper
 #
 # AMESH_SIGN_IDENTITY  "Developer ID Application: NAME (TEAMID)"; without it the signature is ad hoc: amesh then
 #                      refuses the helper, and uses the keychain
-# AMESH_NOTARY_KEY, AMESH_NOTARY_KEY_ID, AMESH_NOTARY_ISSUER
-#                      App Store Connect API key (.p8 file), its id, its issuer: all three, or no notarisation
 set -eu
 
 IDENTIFIER=dev.amesh.se-helper
@@ -39,13 +38,6 @@ if [ "$identity" = - ]; then timestamp=--timestamp=none; fi
 codesign --force "$timestamp" --options runtime --identifier "$IDENTIFIER" \
   --entitlements "$here/entitlements.plist" --sign "$identity" "$work/amesh-se-helper"
 codesign --verify --strict --verbose=2 "$work/amesh-se-helper"
-
-if [ -n "${AMESH_NOTARY_KEY:-}" ]; then
-  # An executable by itself can be submitted in an archive only, and no ticket can be stapled to it.
-  ditto -c -k "$work/amesh-se-helper" "$work/helper.zip"
-  xcrun notarytool submit "$work/helper.zip" --key "$AMESH_NOTARY_KEY" \
-    --key-id "${AMESH_NOTARY_KEY_ID:?}" --issuer "${AMESH_NOTARY_ISSUER:?}" --wait
-fi
 
 mkdir -p "$(dirname -- "$output")"
 install -m 755 "$work/amesh-se-helper" "$output"

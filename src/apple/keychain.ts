@@ -15,7 +15,7 @@ import {
   retain,
   Scope,
 } from "./core_foundation.ts";
-import { AppleError, conditionOf, ITEM_NOT_FOUND } from "./os_status.ts";
+import { AppleError, conditionOf, ITEM_NOT_FOUND, type KeychainCondition } from "./os_status.ts";
 import { sec, security } from "./security.ts";
 import { settleDialogs } from "./session.ts";
 
@@ -222,14 +222,16 @@ function failure(operation: string, slot: ErrorSlot): AppleError {
 function errorOf(operation: string, status: number, text: string): AppleError {
   const condition = conditionOf(status);
   return new AppleError(
-    condition === "notAllowed" && isLocked() ? "locked" : condition,
+    CAN_MEAN_LOCKED.includes(condition) && isLocked() ? "locked" : condition,
     operation,
     status,
     text,
   );
 }
 
-/** macOS has one status for a locked keychain and for a question about the key. */
+/** What macOS says of a locked keychain, and of other things too. */
+const CAN_MEAN_LOCKED: readonly KeychainCondition[] = ["notAllowed", "denied", "refused"];
+
 function isLocked(): boolean {
   try {
     return !defaultKeychain().isUnlocked;

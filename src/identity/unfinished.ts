@@ -2,6 +2,7 @@
 import { AmeshError } from "../errors.ts";
 import type { Identity } from "../formats/identity_file.ts";
 import type { TierContext } from "../keystore/keystore.ts";
+import { loadTier } from "../keystore/select.ts";
 import { nextPath } from "../passphrase/files.ts";
 import { FILE_MODE, removeFile } from "../platform/files.ts";
 import { isOwnFile } from "./directory.ts";
@@ -39,6 +40,7 @@ export async function findUnfinished(
   return [
     ...deleted === null ? [] : [unfinishedDeletion(context, deleted, identity)],
     ...replaced === null ? [] : [unfinishedReplacement(context, replaced, identity)],
+    ...isOwnFile(layout.uncommitted, FILE_MODE) ? [unfinishedKey(context, identity)] : [],
     ...identity?.fields.storageBackend === "encrypted-file" ? unfinishedChanges(context, identity) : [],
   ];
 }
@@ -106,6 +108,19 @@ function unfinishedReplacement(
   };
 }
 
+function unfinishedKey(context: TierContext, identity: Identity | null): Unfinished {
+  const path = context.layout.uncommitted;
+  return {
+    path,
+    problem: "is of a key in the keychain that was being made",
+    plan: "delete that key from the keychain, unless identity.json names it",
+    finish: async () => {
+      await (await loadTier("keychain")).removeUncommitted?.(context, identity);
+      return "deleted a key from the keychain that never came into force";
+    },
+  };
+}
+
 function unfinishedChanges(context: TierContext, identity: Identity): Unfinished[] {
   return listInterrupted(context.layout).map((path) => ({
     path: nextPath(path),
@@ -135,7 +150,8 @@ export async function settle(
   const { layout, passphrases: { warn } } = context;
   for (const { path, finish } of await findUnfinished(context, identity)) {
     const isRecord = path === layout.deleted || path === layout.replaced;
-    if (!isRecord && passphrases !== undefined) continue;
+    const isPassphrase = !isRecord && path !== layout.uncommitted;
+    if (isPassphrase && passphrases !== undefined) continue;
     try {
       warn(`an interrupted command was finished: ${await finish()}`);
     } catch (error) {

@@ -21,7 +21,7 @@ import {
   removeFile,
   writeFileAtomic,
 } from "../platform/files.ts";
-import { joinPath, type Layout } from "../platform/paths.ts";
+import type { Layout } from "../platform/paths.ts";
 import type { Availability, NewKey, Signer, Tier } from "./keystore.ts";
 
 const TAG_BYTES = 16;
@@ -37,6 +37,7 @@ export const keychainTier: Tier = {
   inspect: (_context, identity) => explained(() => open(identity)[Symbol.dispose]()),
   checkDelete: (_context, identity) => explained(() => checkDelete(identity)),
   delete: (_context, identity) => explained(() => remove(identity)),
+  removeUncommitted: ({ layout }, inForce) => explained(() => removeUncommitted(layout, inForce)),
 };
 
 /** What `call` gives, with a cause where there is no keychain to call. */
@@ -98,7 +99,8 @@ async function generate(layout: Layout, replaces: Identity | null): Promise<NewK
   removeUncommitted(layout, replaces);
   // Nobody else has it, so that no older key can be found in the place of this one.
   const tag = `dev.amesh.identity.${encodeHex(crypto.getRandomValues(new Uint8Array(TAG_BYTES)))}`;
-  const record = recordPath(layout);
+  const record = layout.uncommitted;
+  // Nothing in the keychain tells a key that was never committed from others.
   writeFileAtomic(record, utf8(`${tag}\n`), FILE_MODE, "replace");
   const discard = async () => {
     deleteKeys(tag);
@@ -125,18 +127,13 @@ async function generate(layout: Layout, replaces: Identity | null): Promise<NewK
   }
 }
 
-/** Names the key that is being made: nothing in the keychain tells one that was never committed from others. */
-function recordPath({ keys }: Layout): string {
-  return joinPath(keys, ".keychain.new");
-}
-
 /**
  * Deletes the key that a killed command made and did not commit; the caller holds the lock.
  *
  * @param replaces the identity in force, which may name that key after all.
  */
 function removeUncommitted(layout: Layout, replaces: Identity | null): void {
-  const record = recordPath(layout);
+  const record = layout.uncommitted;
   const bytes = readPrivateFile(record, MAX_RECORD_BYTES);
   if (bytes === null) return;
   const tag = new TextDecoder().decode(bytes).trimEnd();
@@ -207,11 +204,31 @@ function checkDelete(identity: Identity): void {
 }
 
 /** @throws {AmeshError} `ERR_CORRUPT`: the tag has only other keys, which stay. */
-function remove(identity: Identity): void {
+async function remove(identity: Identity): Promise<void> {
   const tag = tagOf(identity);
-  const key = findKey(tag, identity.publicKey);
-  key?.[Symbol.dispose]();
-  if (key !== null) deleteKeys(tag);
+  using key = findKey(tag, identity.publicKey);
+  if (key === null) return;
+  // A tag of ours nobody else has. One of amesh 0.7 is a name that others can have given: then the key must prove itself.
+  if (!isKeychainTag(tag) && pointOf(key) === null) await prove(key, identity.publicKey);
+  deleteKeys(tag);
+}
+
+/** @throws {AmeshError} `ERR_CORRUPT`: its signatures are not those of this public key. */
+async function prove(key: KeychainKey, publicKey: Bytes): Promise<void> {
+  const hashed = await hashMessage(challenge());
+  const raw = await parseDerSignature(key.sign(hashed.digest));
+  if (raw !== null && await verifyHashed(publicKey, raw, hashed)) return;
+  throw new AmeshError(
+    "ERR_CORRUPT",
+    "cannot delete the key: the one with its tag in the keychain is another",
+    {
+      hint: "another program put it there, or identity.json belongs to another Mac",
+    },
+  );
+}
+
+async function* challenge(): AsyncGenerator<Uint8Array> {
+  yield await Promise.resolve(crypto.getRandomValues(new Uint8Array(32)));
 }
 
 /** A signer that owns the key. */
@@ -230,7 +247,7 @@ function signerOf(key: KeychainKey, publicKey: Bytes): Signer {
   return {
     publicKey,
     sign: async (message: Message) => await signHashed(await hashMessage(message)),
-    held: { in: "hardware", takesDigests: true, signHashed },
+    held: { in: "hardware", signHashed },
     [Symbol.dispose]: () => {
       if (isOpen) key[Symbol.dispose]();
       isOpen = false;

@@ -63,9 +63,11 @@ export type HeldKey =
   | {
     /** Where no process sees it. */
     readonly in: "hardware";
-    /** Whether it signs a message of which there is only the digest; else it needs the bytes. */
-    readonly takesDigests: boolean;
-    /** As `Signer.sign`, for a message that has been read. */
+    /**
+     * As `Signer.sign`, for a message that has been read.
+     *
+     * @throws {AmeshError} as that; `ERR_TIER_UNAVAILABLE` from a tier that signs messages only, when only the digest was kept.
+     */
     signHashed(message: HashedMessage): Promise<Bytes>;
   };
 
@@ -163,6 +165,13 @@ export interface Tier {
    * @throws {AmeshError} what `delete` would.
    */
   checkDelete(context: TierContext, identity: Identity): Promise<void>;
+  /**
+   * Of a tier whose keys have no files: deletes the key that a killed command made and never put into force, which
+   * `Layout.uncommitted` names. The caller holds the lock.
+   *
+   * @param inForce may name that key after all: then it stays.
+   */
+  removeUncommitted?(context: TierContext, inForce: Identity | null): Promise<void>;
   /** Destroys the key of an identity; none being there is no error. */
   delete(context: TierContext, identity: Identity): Promise<void>;
 }

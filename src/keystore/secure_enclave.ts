@@ -191,7 +191,8 @@ function requireUsable(helper: EnclaveHelper, { blob, publicKey }: SeKey, path: 
     if (!(error instanceof HelperError) || error.condition !== "bad-blob") throw error;
     throw unusable(
       `the Secure Enclave of this Mac does not accept "${path}"`,
-      "it was made by another Mac, or before this one was erased, or it is damaged; a new identity: amesh init --force --name NAME",
+      "if nobody has logged in at this Mac since it was started, log in first; else the key was made by another Mac, or before " +
+        "this one was erased, or it is damaged; a new identity: amesh init --force --name NAME",
       error,
     );
   }
@@ -250,7 +251,6 @@ function signerOf(helper: EnclaveHelper, { blob, publicKey }: SeKey): Signer {
     sign: signNext,
     held: {
       in: "hardware",
-      takesDigests: false,
       signHashed: async ({ bytes }: HashedMessage) => {
         if (bytes !== null) return await signNext(messageOf(bytes));
         throw new AmeshError(

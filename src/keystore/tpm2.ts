@@ -198,7 +198,7 @@ function signerOf(tpm: EsysConnection, handle: EsysTr, session: EsysTr, publicKe
   return {
     publicKey,
     sign: async (message: Message) => await signHashed(await hashMessage(message)),
-    held: { in: "hardware", takesDigests: true, signHashed },
+    held: { in: "hardware", signHashed },
     [Symbol.dispose]: () => {
       if (isOpen) tpm[Symbol.dispose]();
       isOpen = false;

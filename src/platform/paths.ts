@@ -17,6 +17,8 @@ export interface Layout {
   readonly orphans: string;
   /** The identity that a command is replacing. */
   readonly replaced: string;
+  /** Names a key that is being made where no file tells of it. */
+  readonly uncommitted: string;
   /** The identity that `delete` is deleting. */
   readonly deleted: string;
 }
@@ -33,6 +35,7 @@ export function layoutOf(directory: string): Layout {
     run: joinPath(directory, "run"),
     orphans: joinPath(directory, "orphans"),
     replaced: joinPath(directory, ".identity.replaced"),
+    uncommitted: joinPath(joinPath(directory, "keys"), ".keychain.new"),
     deleted: joinPath(directory, ".identity.deleted"),
   };
 }

@@ -116,15 +116,25 @@ const MEANINGS: Readonly<Record<string, Readonly<Record<number, string>>>> = {
     [-25320]: "interaction-not-allowed",
     [-25293]: "access-denied",
     [-128]: "user-canceled",
+    [-50]: "bad-blob",
+    [-26275]: "bad-blob",
   },
-  CryptoTokenKit: { [-4]: "user-canceled", [-5]: "access-denied", [-9]: "interaction-not-allowed" },
+  CryptoTokenKit: {
+    [-3]: "bad-blob",
+    [-4]: "user-canceled",
+    [-5]: "access-denied",
+    [-6]: "bad-blob",
+    [-8]: "bad-blob",
+    [-9]: "interaction-not-allowed",
+  },
   "com.apple.LocalAuthentication": {
     [-1]: "access-denied",
     [-2]: "user-canceled",
     [-1004]: "interaction-not-allowed",
   },
 };
-const meaningOf = (domain: string, number: number) => MEANINGS[domain]?.[number] ?? "bad-blob";
+const meaningOf = (domain: string, number: number) =>
+  MEANINGS[domain]?.[number] ?? (domain === "CryptoKit.CryptoKitError" ? "bad-blob" : "internal");
 
 function bytesOf(text: unknown, field: string, maximum: number): Buffer {
   const bytes = typeof text === "string" && /^[A-Za-z0-9+/]*={0,2}$/.test(text) && text.length % 4 === 0

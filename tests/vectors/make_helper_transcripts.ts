@@ -116,7 +116,11 @@ const APPLE = [
   ["com.apple.LocalAuthentication", -1, "access-denied"],
   ["com.apple.LocalAuthentication", -2, "user-canceled"],
   ["com.apple.LocalAuthentication", -1004, "interaction-not-allowed"],
-  ["unknown", 7, "bad-blob"],
+  ["NSOSStatusErrorDomain", -26275, "bad-blob"],
+  // What CryptoKit does not accept is the blob; an error from elsewhere can pass.
+  ["CryptoKit.CryptoKitError", 1, "bad-blob"],
+  ["CryptoTokenKit", -2, "internal"],
+  ["unknown", 7, "internal"],
 ] as const;
 
 const REFUSALS: readonly Exchange[] = APPLE.map(([domain, status, code], index) => [

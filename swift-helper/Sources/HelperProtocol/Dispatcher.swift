@@ -75,12 +75,14 @@ public final class Dispatcher {
         if !backend.isAvailable { throw HelperError(.enclaveUnavailable, "this Mac has no Secure Enclave") }
     }
 
-    /// What a key is not accepted for is its blob, unless the error says something else.
+    /// What CryptoKit itself does not accept a key for is its blob. An error from elsewhere can pass: a key that is good
+    /// must not be called bad because of it.
     private func withKey<T>(_ use: () throws -> T) throws -> T {
         do {
             return try use()
         } catch {
-            throw HelperError(explaining: error, fallback: .badBlob)
+            let isOfBlob = error._domain == "CryptoKit.CryptoKitError"
+            throw HelperError(explaining: error, fallback: isOfBlob ? .badBlob : .internalError)
         }
     }
 

@@ -56,6 +56,8 @@ private let meanings: [String: [Int: ErrorCode]] = [
         -25320: .interactionNotAllowed,  // errSecInDarkWake
         -25293: .accessDenied,  // errSecAuthFailed
         -128: .userCanceled,  // errSecUserCanceled
+        -50: .badBlob,  // errSecParam
+        -26275: .badBlob,  // errSecDecode
     ],
     "CryptoTokenKit": [
         -3: .badBlob,  // TKErrorCodeCorruptedData

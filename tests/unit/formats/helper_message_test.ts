@@ -73,7 +73,7 @@ test("refusals of the golden transcripts are understood, every code among them",
     seen.add(answer.refusal.code);
   }
   // Nothing in the transcripts makes a helper fail without a reason.
-  assert.deepEqual([...seen, "internal"].sort(), [...REFUSAL_CODES].sort());
+  assert.deepEqual([...seen].sort(), [...REFUSAL_CODES].sort());
 });
 
 const POINT = encodeBase64(Uint8Array.from({ length: 65 }, (_, i) => i === 0 ? 4 : i));

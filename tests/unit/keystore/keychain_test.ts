@@ -161,6 +161,20 @@ it("a key whose public half macOS does not give is known by its signatures: a wr
   );
 });
 
+it("a key of amesh 0.7 whose public half macOS does not give is deleted when its signature is right, and only then", async () => {
+  using mac = startMac();
+  const identity = await makeLegacy(1);
+  const other = { ...identity, publicKey: (await makeOn(mac)).publicKey };
+  using _script = withScript("SecKeyCopyPublicKey=null");
+  await assert.rejects(
+    keychainTier.delete(mac.context(), other),
+    ameshError("ERR_CORRUPT", /^cannot delete the key: the one with its tag in the keychain is another$/),
+  );
+  assert.equal(mac.records().length, 2);
+  await keychainTier.delete(mac.context(), identity);
+  assert.equal(mac.records().length, 1);
+});
+
 /** The record of a key that is being made. */
 const recordOf = (mac: Mac) => join(mac.context().layout.keys, ".keychain.new");
 

@@ -26,6 +26,7 @@ test("layoutOf() names the files of a directory", () => {
     run: "/home/a/.amesh/run",
     orphans: "/home/a/.amesh/orphans",
     replaced: "/home/a/.amesh/.identity.replaced",
+    uncommitted: "/home/a/.amesh/keys/.keychain.new",
     deleted: "/home/a/.amesh/.identity.deleted",
   });
 });
