@@ -4,8 +4,9 @@ import type { PassphraseInput } from "../passphrase/passphrases.ts";
 import { host, type SignalName } from "../platform/host.ts";
 import type { Layout } from "../platform/paths.ts";
 import { closeFd, makePipe, send } from "../platform/socket.ts";
-import { Keeper, refusalOf } from "./keeper.ts";
+import { Keeper } from "./keeper.ts";
 import type { FromServer, KeyState, ServerOptions, StartMessage, ToServer } from "./messages.ts";
+import { refusalOf } from "./refusal.ts";
 import { defaultSocket, type ListeningSocket, listenOn, removeSocket } from "./socket_file.ts";
 
 /** How an agent is to be. */

@@ -3,7 +3,7 @@
  * it is ready, and ends. A runtime with threads cannot fork(2).
  */
 import { type Bytes, utf8, wipe } from "../bytes.ts";
-import { AmeshError, type AmeshErrorCode, EXIT_CODES, systemError } from "../errors.ts";
+import { AmeshError, systemError } from "../errors.ts";
 import type { Refusal } from "../formats/agent_message.ts";
 import { namedPassphraseFile, PASSPHRASE_FILE_VARIABLE, PASSPHRASE_VARIABLE } from "../passphrase/sources.ts";
 import { setEnvironmentVariable, takeEnvironmentSecret } from "../platform/libc.ts";
@@ -11,6 +11,7 @@ import { PollSet } from "../platform/poll.ts";
 import { closeFd, type Fd, makePipe, receive, send } from "../platform/socket.ts";
 import { detach, ownCommandLine, ownExecutable, spawn, waitExit } from "../platform/spawn.ts";
 import type { Readiness } from "./agent.ts";
+import { errorOf } from "./refusal.ts";
 
 /** What an agent in the background tells the process that has started it, once. */
 export type BackgroundReport =
@@ -30,7 +31,8 @@ const MAX_REPORT_BYTES = 65_536;
 /**
  * Starts an agent in the background.
  *
- * A passphrase in the environment, or one that was typed, reaches it through a pipe: no environment block but the first one ever holds it.
+ * A passphrase in the environment, or one that was typed, reaches it through a pipe: no environment block but the first one
+ * ever holds it.
  *
  * @param passphraseFd what `--passphrase-fd` names.
  * @param typed the passphrase as a person typed it; wiped.
@@ -118,9 +120,7 @@ function understand(text: string, pid: number, warn: (message: string) => void):
   const report = JSON.parse(text) as BackgroundReport;
   report.warnings.forEach(warn);
   if (!("refused" in report)) return "ready" in report ? report.ready : null;
-  const { code, message, hint } = report.refused;
-  const known = Object.hasOwn(EXIT_CODES, code) ? code as AmeshErrorCode : "ERR_INTERNAL";
-  throw new AmeshError(known, message, hint === "" ? {} : { hint });
+  throw errorOf(report.refused);
 }
 
 /** In the process in the background: leaves the terminal and tells. @param fd what `--report-fd` names. */

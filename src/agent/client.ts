@@ -1,6 +1,6 @@
 /** A client of our own agent: who it is, a signature of it, its end. Calls block this thread. */
 import type { Bytes } from "../bytes.ts";
-import { AmeshError, type AmeshErrorCode, errnoOf, EXIT_CODES, systemError } from "../errors.ts";
+import { AmeshError, errnoOf, systemError } from "../errors.ts";
 import {
   encodeExtensionRequest,
   EXTENSION,
@@ -16,6 +16,7 @@ import { host } from "../platform/host.ts";
 import { findInput } from "../platform/input.ts";
 import { withoutLibc } from "../platform/libc.ts";
 import { closeFd, connectUnix, type Fd, peerOf, receive, send, setTimeouts } from "../platform/socket.ts";
+import { errorOf } from "./refusal.ts";
 
 /** How long an agent may take to say who it is, in milliseconds. A signature may take as long as a person does. */
 const STATUS_MS = 5_000;
@@ -83,9 +84,7 @@ export class AgentClient implements Disposable {
       if (fields === null) throw new WireError("it refuses");
       const answer = parseDigestAnswer(fields);
       if (answer instanceof Uint8Array) return answer;
-      const code = Object.hasOwn(EXIT_CODES, answer.code) ? answer.code as AmeshErrorCode : "ERR_INTERNAL";
-      const hint = `${answer.hint === "" ? "" : `${answer.hint}; or `}sign without the agent: --no-agent`;
-      throw new AmeshError(code, answer.message, { hint });
+      throw errorOf(answer, "sign without the agent: --no-agent");
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
       throw new AmeshError("ERR_SYSTEM", `cannot sign by the agent at "${this.#path}": ${error.message}`, {

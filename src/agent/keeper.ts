@@ -17,6 +17,7 @@ import { loadIdentity } from "../identity/store.ts";
 import type { PassphraseInput } from "../passphrase/passphrases.ts";
 import type { Layout } from "../platform/paths.ts";
 import type { KeyFacts, KeyState } from "./messages.ts";
+import { refusalOf } from "./refusal.ts";
 import { fileStamp } from "./stamp.ts";
 
 /** What a locked agent keeps: a key in software, or nothing, under the passphrase of the lock. */
@@ -212,17 +213,4 @@ async function withStretched<T>(passphrase: Bytes, salt: Bytes, use: (key: Bytes
 
 function isTimeout(error: unknown): boolean {
   return (error as { condition?: unknown } | null)?.condition === "timeout";
-}
-
-/** An error as it crosses threads and sockets. */
-export function refusalOf(error: unknown): Refusal {
-  if (error instanceof AmeshError) {
-    return { code: error.code, message: error.message, hint: error.hint ?? "" };
-  }
-  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-  return {
-    code: "ERR_INTERNAL",
-    message: `unexpected ${text}`,
-    hint: "this is a defect of amesh; please report it",
-  };
 }

@@ -26,10 +26,13 @@ interface Order {
   done(answer: Bytes | Refusal): void;
 }
 
+/** Sends to the main thread. @param transfer bytes that go with it and are gone here. */
+type Post = (message: FromServer, transfer?: readonly Uint8Array[]) => void;
+
 /** The key as the socket thread has it. */
 export class KeyHolder implements Disposable {
   readonly #options: ServerOptions;
-  readonly #post: (message: FromServer, transfer?: readonly Uint8Array[]) => void;
+  readonly #post: Post;
   #state: KeyState;
   #memory: MemoryKey | null = null;
   #isOpen = false;
@@ -46,17 +49,12 @@ export class KeyHolder implements Disposable {
   /** Also of what is refused elsewhere. */
   readonly journal: Journal;
 
-  constructor(options: ServerOptions, state: KeyState, post: KeyHolder["post"]) {
+  constructor(options: ServerOptions, state: KeyState, post: Post) {
     this.#options = options;
     this.#post = post;
     this.journal = new Journal(options.isWatched ? (line) => post({ type: "log", line }) : null);
     this.#state = state;
     this.#take(state);
-  }
-
-  /** Sends to the main thread. */
-  get post(): (message: FromServer, transfer?: readonly Uint8Array[]) => void {
-    return this.#post;
   }
 
   get facts(): KeyFacts | null {

@@ -23,14 +23,13 @@ import { sha256 } from "../crypto/held_key.ts";
 import { Confirmations } from "./confirmation.ts";
 import type { Connection } from "./connection.ts";
 import { type KeyHolder, REPLACED } from "./key_holder.ts";
-import type { FromServer, ServerOptions } from "./messages.ts";
+import type { ServerOptions } from "./messages.ts";
 import { describeData, shown } from "./session.ts";
 
 /** What requests need of the loop around them. */
 export interface Surroundings {
   readonly options: ServerOptions;
   readonly keys: KeyHolder;
-  readonly post: (message: FromServer, transfer?: readonly Uint8Array[]) => void;
   readonly connectionCount: () => number;
   /** A connection that was busy has its answer. */
   readonly resume: (connection: Connection) => void;

@@ -47,7 +47,6 @@ export class AgentServer {
     this.#requests = new Requests({
       options,
       keys,
-      post: (message, transfer) => main.post(message, transfer),
       connectionCount: () => this.#connections.size,
       resume: (connection) => this.#resume(connection),
       stop: () => {

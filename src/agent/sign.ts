@@ -34,6 +34,6 @@ export async function signByAgent(layout: Layout, message: Message): Promise<Age
     return { identity, signature: normalizeLowS(signature) };
   }
   throw new AmeshError("ERR_SYSTEM", "cannot use the agent: its signature does not verify", {
-    hint: `look who listens on "${agent.status.socket}", and sign without it: --no-agent`,
+    hint: `look who listens on "${agent.socket}", and sign without it: --no-agent`,
   });
 }

@@ -81,7 +81,13 @@ function replaceStale(path: string): ListeningSocket | null {
     const listener = listenUnix(path, BACKLOG);
     return { listener, stamp: fileStamp(path) };
   } catch (error) {
-    if (errnoOf(error) !== "ENAMETOOLONG") throw systemError(`listen on "${path}"`, error);
+    if (errnoOf(error) !== "ENAMETOOLONG") {
+      throw systemError(
+        `listen on "${path}"`,
+        error,
+        "choose a path where this user may write with --socket",
+      );
+    }
     throw new AmeshError(
       "ERR_USAGE",
       `cannot listen on "${path}": the path of a socket has ${

@@ -28,12 +28,12 @@ import {
   ensureDirectory,
   FILE_MODE,
   findInfo,
-  readPrivateFile,
   removeFile,
   writeFileAtomic,
 } from "../platform/files.ts";
 import { availableMemory } from "../platform/memory.ts";
 import { joinPath, type Layout } from "../platform/paths.ts";
+import { readKeyFile } from "./key_file.ts";
 import type { NewKey, Reseal, Signer, Tier, TierContext } from "./keystore.ts";
 
 /** The tier; its contract is `Tier`'s. */
@@ -192,14 +192,7 @@ async function reopen(path: string, aesKey: Bytes): Promise<CryptoKey> {
 }
 
 function load(path: string): EncryptedKey {
-  const bytes = readPrivateFile(path, MAX_KEY_FILE_BYTES);
-  if (bytes === null) {
-    throw new AmeshError("ERR_CORRUPT", `cannot open the key: "${path}" is missing`, {
-      hint:
-        "see: amesh doctor, or restore it from a backup of the amesh directory; without it this identity cannot sign",
-    });
-  }
-  return parseKeyFile(bytes, path);
+  return parseKeyFile(readKeyFile(path, MAX_KEY_FILE_BYTES), path);
 }
 
 /** @returns the scalar, 32 bytes, which the caller wipes; `null` when the ciphertext does not open. */

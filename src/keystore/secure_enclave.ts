@@ -18,12 +18,12 @@ import {
   ensureDirectory,
   FILE_MODE,
   findInfo,
-  readPrivateFile,
   removeFile,
   writeFileAtomic,
 } from "../platform/files.ts";
 import { PASSPHRASE_VARIABLE } from "../passphrase/sources.ts";
 import { joinPath, type Layout } from "../platform/paths.ts";
+import { readKeyFile, unusableKey } from "./key_file.ts";
 import type { Availability, NewKey, Signer, Tier, TierContext } from "./keystore.ts";
 
 /** How a tier reaches its helper. */
@@ -166,20 +166,9 @@ function open(access: HelperAccess, { layout }: TierContext, { fields, publicKey
 
 /** @throws {AmeshError} `ERR_CORRUPT`: missing, damaged, or the key of another identity. */
 function loadKeyFile(path: string, publicKey: Bytes): SeKey {
-  const bytes = readPrivateFile(path, MAX_SE_KEY_BYTES);
-  if (bytes === null) {
-    throw unusable(
-      `"${path}" is missing`,
-      "see: amesh doctor, or restore it from a backup of the amesh directory; without it this identity cannot sign",
-    );
-  }
-  const key = parseSeKey(bytes, path);
+  const key = parseSeKey(readKeyFile(path, MAX_SE_KEY_BYTES), path);
   if (equalBytes(key.publicKey, publicKey)) return key;
-  throw unusable(`"${path}" belongs to another identity`, "restore it from a backup");
-}
-
-function unusable(reason: string, hint: string, cause?: unknown): AmeshError {
-  return new AmeshError("ERR_CORRUPT", `cannot open the key: ${reason}`, { hint, cause });
+  throw unusableKey(`"${path}" belongs to another identity`);
 }
 
 /** Lets the Secure Enclave open the key. @throws {AmeshError} `ERR_CORRUPT` when it does not; {HelperError}. */
@@ -189,7 +178,7 @@ function requireUsable(helper: EnclaveHelper, { blob, publicKey }: SeKey, path: 
     opened = helper.ask({ action: "public-key", blob });
   } catch (error) {
     if (!(error instanceof HelperError) || error.condition !== "bad-blob") throw error;
-    throw unusable(
+    throw unusableKey(
       `the Secure Enclave of this Mac does not accept "${path}"`,
       "if nobody has logged in at this Mac since it was started, log in first; else the key was made by another Mac, or before " +
         "this one was erased, or it is damaged; a new identity: amesh init --force --name NAME",

@@ -14,7 +14,6 @@ import {
   ensureDirectory,
   FILE_MODE,
   findInfo,
-  readPrivateFile,
   removeFile,
   writeFileAtomic,
 } from "../platform/files.ts";
@@ -31,6 +30,7 @@ import {
   type StorageRoot,
 } from "../tpm/storage_root.ts";
 import { isSigningKey, KEY_TEMPLATE, parseEccPublic, parseEcdsaSignature } from "../tpm/structures.ts";
+import { readKeyFile, unusableKey } from "./key_file.ts";
 import type { Availability, NewKey, Signer, Tier, TierContext } from "./keystore.ts";
 import { checkHandleKey, evictHandleKey, openHandleKey } from "./tpm2_handle.ts";
 
@@ -131,27 +131,20 @@ async function open({ layout }: TierContext, identity: Identity): Promise<Signer
 
 /** @throws {AmeshError} `ERR_CORRUPT`: missing, damaged, or the key of another identity. */
 function loadKeyFile(path: string, publicKey: Bytes): Tss2Key {
-  const bytes = readPrivateFile(path, MAX_TSS2_KEY_BYTES);
-  if (bytes === null) {
-    throw unusable(
-      `"${path}" is missing`,
-      "see: amesh doctor, or restore it from a backup of the amesh directory; without it this identity cannot sign",
-    );
-  }
-  const key = parseTss2Key(bytes, path);
+  const key = parseTss2Key(readKeyFile(path, MAX_TSS2_KEY_BYTES), path);
   const area = parseEccPublic(key.publicArea);
-  if (area === null || !isSigningKey(area)) throw unusable(`"${path}" holds no P-256 key that signs`);
+  if (area === null || !isSigningKey(area)) throw unusableKey(`"${path}" holds no P-256 key that signs`);
   if (!equalBytes(compressPoint(area.point), publicKey)) {
-    throw unusable(`"${path}" belongs to another identity`);
+    throw unusableKey(`"${path}" belongs to another identity`);
   }
   return key;
 }
 
 function recordedRoot({ fields }: Identity, key: Tss2Key, path: string): RecordedRoot {
   const { tpm } = fields;
-  if (tpm === undefined) throw unusable("identity.json does not say which SRK it was made under");
+  if (tpm === undefined) throw unusableKey("identity.json does not say which SRK it was made under");
   const parent = Number(tpm.parent);
-  if (parent !== key.parent) throw unusable(`"${path}" names another parent than identity.json`);
+  if (parent !== key.parent) throw unusableKey(`"${path}" names another parent than identity.json`);
   return { name: tpm.srkName, parent, ekName: tpm.ekName };
 }
 
@@ -170,16 +163,12 @@ function loadKey(
   } catch (error) {
     if (!(error instanceof TpmError)) throw error;
     if (error.condition !== "integrity" && error.condition !== "malformedKey") throw error;
-    throw unusable(
+    throw unusableKey(
       `"${path}" is damaged: the TPM that made it does not accept it`,
       "restore it from a backup",
       error,
     );
   }
-}
-
-function unusable(reason: string, hint = "restore it from a backup", cause?: unknown): AmeshError {
-  return new AmeshError("ERR_CORRUPT", `cannot open the key: ${reason}`, { hint, cause });
 }
 
 /** A signer that owns the connection. */

@@ -18,6 +18,7 @@ import {
   OWNER_PERSISTENT,
   parseEccPublic,
 } from "../tpm/structures.ts";
+import { unusableKey } from "./key_file.ts";
 
 /** A key at a handle, with a session to use it by. */
 export interface HandleKey {
@@ -39,7 +40,7 @@ export async function openHandleKey(identity: Identity): Promise<HandleKey> {
   try {
     const found = await findKey(tpm, tpmHandle, identity);
     if (found === null) {
-      throw unusable(
+      throw unusableKey(
         `there is none at TPM handle ${hex(tpmHandle)}, where amesh 0.7 kept it`,
         "it was removed, the TPM was cleared, or this is another TPM; make a new identity with: " +
           "amesh init --force --name NAME",
@@ -85,7 +86,7 @@ async function withHandleKey(
 async function handleOf({ fields }: Identity): Promise<number> {
   const tpmHandle = await persistentHandleOf(fields.keyAlias);
   if (tpmHandle <= OWNER_PERSISTENT.last) return tpmHandle;
-  throw unusable(
+  throw unusableKey(
     `amesh 0.7 computed TPM handle ${hex(tpmHandle)} for it, but no owner's key can lie above ` +
       `${hex(OWNER_PERSISTENT.last)}, so it was never stored`,
     "make a new identity with: amesh init --force --name NAME",
@@ -113,14 +114,10 @@ async function findKey(
   if (isSame && area !== null && isSigningKey(area) && equalBytes(compressPoint(area.point), publicKey)) {
     return { handle, area };
   }
-  throw unusable(
+  throw unusableKey(
     `TPM handle ${hex(tpmHandle)} holds another key`,
     "another program put it there, or this is another TPM; the key of this identity is not in this TPM",
   );
 }
 
 const hex = (tpmHandle: number): string => `0x${tpmHandle.toString(16)}`;
-
-function unusable(reason: string, hint: string): AmeshError {
-  return new AmeshError("ERR_CORRUPT", `cannot open the key: ${reason}`, { hint });
-}

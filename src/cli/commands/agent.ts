@@ -2,7 +2,7 @@
 import { agentAt, agentSockets, type FoundAgent } from "../../agent/find.ts";
 import { type Readiness, runAgent } from "../../agent/agent.ts";
 import { reportFromBackground, startInBackground } from "../../agent/background.ts";
-import { refusalOf } from "../../agent/keeper.ts";
+import { refusalOf } from "../../agent/refusal.ts";
 import { defaultSocket } from "../../agent/socket_file.ts";
 import { AmeshError, Interrupted } from "../../errors.ts";
 import { loadIdentity } from "../../identity/store.ts";

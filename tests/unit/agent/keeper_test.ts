@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { rmSync } from "node:fs";
 import { test } from "node:test";
-import { Keeper, refusalOf } from "../../../src/agent/keeper.ts";
+import { Keeper } from "../../../src/agent/keeper.ts";
+import { refusalOf } from "../../../src/agent/refusal.ts";
 import type { KeyState } from "../../../src/agent/messages.ts";
 import { fileStamp } from "../../../src/agent/stamp.ts";
 import { utf8 } from "../../../src/bytes.ts";
