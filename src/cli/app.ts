@@ -19,7 +19,6 @@ import {
   kebab,
   NumberError,
   optional,
-  optionalNumber,
   passphraseFd,
   publicKeyFormat,
   text,
@@ -27,11 +26,9 @@ import {
 import type { DeleteFlags } from "./commands/delete.ts";
 import type { DoctorFlags } from "./commands/doctor.ts";
 import type { InitFlags } from "./commands/init.ts";
-import type { PassphraseChangeFlags } from "./commands/passphrase_change.ts";
-import type { PassphraseMoveFlags } from "./commands/passphrase_move.ts";
-import type { PassphraseStatusFlags } from "./commands/passphrase_status.ts";
 import type { PublicKeyFlags } from "./commands/public_key.ts";
 import type { RotateFlags } from "./commands/rotate.ts";
+import { passphrase } from "./passphrase_commands.ts";
 import { SIGN_DEFAULTS, type SignFlags } from "./sign_flags.ts";
 import type { StatusFlags } from "./commands/status.ts";
 import type { VerifyFlags } from "./commands/verify.ts";
@@ -221,65 +218,6 @@ const verifyRotation = command<VerifyRotationFlags, string[]>({
     },
   },
   load: async () => (await import("./commands/verify_rotation.ts")).verifyRotation,
-});
-
-const passphraseStatus = command<PassphraseStatusFlags, []>({
-  brief: "Show where the passphrase comes from and how strong it is",
-  description: "Reads the passphrase in force and shows all about it but itself. Changes nothing.",
-  examples: ["amesh passphrase status"],
-  parameters: { flags: { passphraseFd, json } },
-  load: async () => (await import("./commands/passphrase_status.ts")).passphraseStatus,
-});
-
-const passphraseChange = command<PassphraseChangeFlags, []>({
-  brief: "Put the key under another passphrase or another cost",
-  description:
-    "Without an option the new passphrase is asked for twice on the terminal. It takes the place of the one in\n" +
-    "force where that is a file; a variable or a credential is yours to set anew. Killed at any moment, the key\n" +
-    "opens with what is there.",
-  examples: [
-    "amesh passphrase change --generate",
-    "amesh passphrase change --new-passphrase-file new.txt",
-    "amesh passphrase change --keep --argon2-memory 262144",
-  ],
-  parameters: {
-    flags: {
-      generate: flag("Make 256 random bits"),
-      newPassphraseFile: optional("Take it from this file", "FILE"),
-      newPassphraseFd: optionalNumber("Take it from this descriptor, to its end", "N"),
-      keep: flag("Keep the passphrase and write the key anew"),
-      argon2Memory: optionalNumber("Argon2id memory, 19456 to 1048576; without it, as it is", "KIB"),
-      argon2Passes: optionalNumber("Argon2id passes, 2 to 16; without it, as they are", "T"),
-      argon2Lanes: optionalNumber("Argon2id lanes, 1 to 4; without it, as they are", "P"),
-      passphraseFd,
-      json,
-    },
-  },
-  load: async () => (await import("./commands/passphrase_change.ts")).passphraseChange,
-});
-
-const passphraseMove = command<PassphraseMoveFlags, [target: string]>({
-  brief: "Move the passphrase file to another place",
-  description:
-    "Copies the passphrase file (mode 0400), proves that the key opens with the copy, and prints the variable to\n" +
-    "set. The old file stays unless --remove-old is given.",
-  examples: [
-    "amesh passphrase move /run/amesh/passphrase",
-    "amesh passphrase move /mnt/secrets/amesh --remove-old",
-  ],
-  parameters: {
-    flags: { removeOld: flag("Remove the old file when the key opens with the new one"), json },
-    positional: {
-      kind: "tuple",
-      parameters: [{ brief: "The new file", parse: text, placeholder: "FILE" }],
-    },
-  },
-  load: async () => (await import("./commands/passphrase_move.ts")).passphraseMove,
-});
-
-const passphrase = buildRouteMap({
-  routes: { status: passphraseStatus, change: passphraseChange, move: passphraseMove },
-  docs: { brief: "Look at, change or move the passphrase of an encrypted-file key" },
 });
 
 const deleteCommand = command<DeleteFlags, []>({

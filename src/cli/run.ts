@@ -35,7 +35,8 @@ async function dispatch(args: readonly string[]): Promise<void> {
   );
   if (context.failure !== undefined) throw context.failure.error;
   if (context.process.exitCode !== 0) throw usageError(args, complaint);
-  if (args.length === 0 || (args.length === 1 && args[0] === "passphrase")) {
+  const isGroupAlone = args.length === 1 && args[0] !== "agent" && GROUPS.includes(args[0]);
+  if (args.length === 0 || isGroupAlone) {
     tell(help.trimEnd());
     throw usageError(args, "no command given");
   }
@@ -69,14 +70,12 @@ function requireAgentCommand([group, word, ...rest]: readonly string[]): void {
   throw usageError([group, word, ...rest], `unknown command ${JSON.stringify(`agent ${word}`)}`);
 }
 
-/** Whether a word stands before commands of its own. */
-function isGroup(word: string | undefined): boolean {
-  return word === "passphrase" || word === "agent";
-}
+/** Words that stand before commands of their own. `agent` is a command as well. */
+const GROUPS: readonly (string | undefined)[] = ["agent", "passphrase"];
 
 function usageError(args: readonly string[], complaint: string): AmeshError {
   const words = args.slice(0, args.findIndex((arg) => arg.startsWith("-")) >>> 0);
-  const groups = isGroup(words[0]) ? 1 : 0;
+  const groups = GROUPS.includes(words[0]) ? 1 : 0;
   // The parser gives the path of a command that it knows in no other way.
   const path = words.slice(0, complaint.startsWith("unknown command") ? groups : groups + 1);
   return new AmeshError("ERR_USAGE", complaint.trim().split("\n")[0] ?? "", {

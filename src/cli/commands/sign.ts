@@ -1,7 +1,6 @@
 /** `amesh sign`: ECDSA P-256 with SHA-256 over a file or standard input of any length. */
 import { concatBytes, encodeBase64, utf8 } from "../../bytes.ts";
-import { type AgentSignature, signByAgent } from "../../agent/sign.ts";
-import type { Message } from "../../crypto/p256.ts";
+import { signMessage } from "../../agent/sign.ts";
 import { AmeshError } from "../../errors.ts";
 import { encodeSignature, formatSignature } from "../../formats/ecdsa_signature.ts";
 import { writeOutputFile } from "../../platform/files.ts";
@@ -33,7 +32,12 @@ export async function sign(flags: SignFlags, file = "-"): Promise<void> {
     });
   }
   const message = flags.allowProtocolMessage ? readPieces(input) : refuseProtocols(readPieces(input));
-  const { identity, signature: raw } = await makeSignature(flags, input, message);
+  const { identity, signature: raw } = await signMessage(await ameshLayout(), message, {
+    useAgent: !flags.noAgent,
+    background: (input.info?.size ?? 0) >= BACKGROUND_BYTES,
+    passphraseFd,
+    warn,
+  });
   const signature = await formatSignature(raw, format);
   const text = encoding === "binary" ? undefined : encodeSignature(signature, encoding);
   const bytes = text === undefined ? signature : concatBytes(utf8(text), utf8("\n"));
@@ -48,19 +52,6 @@ export async function sign(flags: SignFlags, file = "-"): Promise<void> {
       publicKey: encodeBase64(identity.publicKey),
     });
   } else if (target === undefined) await print(bytes);
-}
-
-/** By the agent where it holds the key, else here. */
-async function makeSignature(flags: SignFlags, input: Input, message: Message): Promise<AgentSignature> {
-  const layout = await ameshLayout();
-  if (!flags.noAgent && flags.passphraseFd === undefined) {
-    const made = await signByAgent(layout, message);
-    if (made !== null) return made;
-  }
-  const isLong = (input.info?.size ?? 0) >= BACKGROUND_BYTES;
-  const { openIdentity } = await import("../../identity/open.ts");
-  using opened = await openIdentity(layout, warn, isLong, { descriptor: flags.passphraseFd });
-  return { identity: opened.identity, signature: await opened.signer.sign(message) };
 }
 
 /** Signing a file into itself would lose it. */
