@@ -22,6 +22,7 @@ export const EXIT_CODES = {
   ERR_UNSAFE_PERMISSIONS: 8,
   ERR_CORRUPT: 9,
   ERR_BUSY: 10,
+  ERR_CERTIFICATE_DUE: 11,
   ERR_NO_AGENT: 12,
 } as const;
 

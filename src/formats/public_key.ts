@@ -169,7 +169,8 @@ function privateKey(): AmeshError {
   });
 }
 
-function spkiPoint(der: Uint8Array | null): Bytes | null {
+/** The point of a SubjectPublicKeyInfo of P-256, 33 or 65 bytes, its form not checked; `null` for all else. */
+export function spkiPoint(der: Uint8Array | null): Bytes | null {
   return afterHead(der, SPKI_HEAD, UNCOMPRESSED_POINT_BYTES) ??
     afterHead(der, SPKI_HEAD_COMPRESSED, COMPRESSED_POINT_BYTES);
 }

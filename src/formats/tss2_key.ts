@@ -6,8 +6,9 @@
  * Strict DER but for the BOOLEAN: tpm2-openssl 1.1.1 writes TRUE as 01.
  */
 import * as asn1 from "asn1js";
-import { type Bytes, decodeBase64, encodeBase64, equalBytes, utf8 } from "../bytes.ts";
+import { type Bytes, decodeBase64, equalBytes, utf8 } from "../bytes.ts";
 import { corrupt } from "./json_document.ts";
+import { encodePem } from "./pem.ts";
 
 /** Above this a file holds no key, in bytes. */
 export const MAX_TSS2_KEY_BYTES = 8192;
@@ -27,8 +28,7 @@ export interface Tss2Key {
 
 /** PEM with a final newline; `emptyAuth` is TRUE. */
 export function encodeTss2Key(key: Tss2Key): Bytes {
-  const body = encodeBase64(encodeDer(key, Uint8Array.of(0xff))).replace(/.{64}(?=.)/g, "$&\n");
-  return utf8(`-----BEGIN TSS2 PRIVATE KEY-----\n${body}\n-----END TSS2 PRIVATE KEY-----\n`);
+  return utf8(encodePem("TSS2 PRIVATE KEY", encodeDer(key, Uint8Array.of(0xff))));
 }
 
 /** @param emptyAuth content of the BOOLEAN; `null` leaves it out. */

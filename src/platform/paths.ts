@@ -11,6 +11,8 @@ export interface Layout {
   readonly lock: string;
   /** Continuity statements of this machine's keys. */
   readonly history: string;
+  /** The certificate chain that a CA has given for the key. */
+  readonly certificate: string;
   /** Socket of the agent, where there is no XDG_RUNTIME_DIR. */
   readonly run: string;
   /** Keys that nothing refers to, moved here by `doctor --fix`. */
@@ -32,6 +34,7 @@ export function layoutOf(directory: string): Layout {
     passphrase: joinPath(directory, ".passphrase"),
     lock: joinPath(directory, ".lock"),
     history: joinPath(directory, "history"),
+    certificate: joinPath(directory, "certificate.pem"),
     run: joinPath(directory, "run"),
     orphans: joinPath(directory, "orphans"),
     replaced: joinPath(directory, ".identity.replaced"),
