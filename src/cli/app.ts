@@ -11,6 +11,7 @@ import { SIGNATURE_ENCODINGS, SIGNATURE_FORMATS } from "../formats/ecdsa_signatu
 import { TIER_NAMES } from "../formats/identity_file.ts";
 import { PUBLIC_KEY_FORMATS } from "../formats/public_key.ts";
 import { agent } from "./agent_commands.ts";
+import { certificate, csr } from "./certificate_commands.ts";
 import {
   command,
   flag,
@@ -266,6 +267,8 @@ export const application = buildApplication(
       publicKey,
       rotate,
       verifyRotation,
+      csr,
+      certificate,
       passphrase,
       agent,
       delete: deleteCommand,

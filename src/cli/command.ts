@@ -82,6 +82,10 @@ export const flag = (brief: string) =>
 export const optional = (brief: string, placeholder: string) =>
   ({ kind: "parsed", brief, parse: text, placeholder, optional: true }) as const;
 
+/** Values of an option that may be given several times. */
+export const repeated = (brief: string, placeholder: string) =>
+  ({ kind: "parsed", brief, parse: text, placeholder, variadic: true, optional: true }) as const;
+
 /** A number that can be left out. */
 export const optionalNumber = (brief: string, placeholder: string) =>
   ({ kind: "parsed", brief, parse: wholeNumber, placeholder, optional: true }) as const;
@@ -90,7 +94,7 @@ export const optionalNumber = (brief: string, placeholder: string) =>
 const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
 
 /** A time as ssh-agent takes it, in seconds. @throws {NumberError} that becomes the complaint. */
-const duration = (value: string): number => {
+export const duration = (value: string): number => {
   const [, count, unit = "s"] = /^(\d{1,6})([smhd])?$/i.exec(value) ?? [];
   if (count === undefined) throw new NumberError("it is no time such as 90s, 30m, 8h or 1d");
   return Number(count) * (SECONDS[unit.toLowerCase()] as number);

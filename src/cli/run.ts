@@ -71,7 +71,7 @@ function requireAgentCommand([group, word, ...rest]: readonly string[]): void {
 }
 
 /** Words that stand before commands of their own. `agent` is a command as well. */
-const GROUPS: readonly (string | undefined)[] = ["agent", "passphrase"];
+const GROUPS: readonly (string | undefined)[] = ["agent", "certificate", "passphrase"];
 
 function usageError(args: readonly string[], complaint: string): AmeshError {
   const words = args.slice(0, args.findIndex((arg) => arg.startsWith("-")) >>> 0);

@@ -140,6 +140,18 @@ function secondsOf(value: DerValue): number | null {
   const [year, month, day, hour, minute, second] = match.slice(1);
   const time = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
   // Some engines take the 30th of February for the 1st or 2nd of March.
-  if (Number.isNaN(time) || new Date(time).toISOString().slice(8, 10) !== day) return null;
+  if (Number.isNaN(time) || Number(day) > daysOfMonth(Number(year), Number(month))) return null;
   return time / 1000;
+}
+
+/** @param month 1 to 12. */
+function daysOfMonth(year: number, month: number): number {
+  // The calendar repeats after 400 years, and Date.UTC has other plans for the first hundred.
+  const like = 2000 + year % 400;
+  return (Date.UTC(like, month, 1) - Date.UTC(like, month - 1, 1)) / 86_400_000;
+}
+
+/** SHA-256 of a certificate: what other programs call its fingerprint, 32 bytes. */
+export async function fingerprintOf(der: Bytes): Promise<Bytes> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", der));
 }

@@ -1,6 +1,7 @@
 /** Certificate requests: PKCS #10 (RFC 2986 §4) with the extensions that are asked for (RFC 2985 §5.4.2). */
 import * as asn1 from "asn1js";
 import type { Bytes } from "../bytes.ts";
+import { type AlternativeName, encodeNames, parseNames, type RequestedName } from "./alternative_name.ts";
 import {
   ALTERNATIVE_NAMES_OID,
   type Certificate,
@@ -8,7 +9,7 @@ import {
   type Extension,
 } from "./certificate.ts";
 import { type DerValue, encoded, encodeDer } from "./der.ts";
-import { encodeNames, type RequestedName } from "./alternative_name.ts";
+import { formatName } from "./distinguished_name.ts";
 import { encodeSpki } from "./public_key.ts";
 
 /** `ecdsa-with-SHA256` (RFC 5758 §3.2): an AlgorithmIdentifier without parameters. */
@@ -53,6 +54,17 @@ export function requestContent(subject: Bytes, names: readonly RequestedName[]):
 export function renewalContent({ subject, extensions }: Certificate): RequestContent {
   const kept = [ALTERNATIVE_NAMES_OID, EXTENDED_KEY_USAGE_OID];
   return { subject, extensions: extensions.filter(({ oid }) => kept.includes(oid)) };
+}
+
+/** What is asked for, as people read it. */
+export function describeContent(
+  { subject, extensions }: RequestContent,
+): { subject: string; names: readonly AlternativeName[] } {
+  const names = extensions.find(({ oid }) => oid === ALTERNATIVE_NAMES_OID);
+  return {
+    subject: formatName(encoded(subject)) ?? "",
+    names: names === undefined ? [] : parseNames(names.content) ?? [],
+  };
 }
 
 function extension(oid: string, content: Bytes): Extension {

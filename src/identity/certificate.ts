@@ -51,11 +51,11 @@ export function loadCertificate(
   layout: Layout,
   identity: Identity,
   warn: (message: string) => void = () => {},
-): Promise<StoredCertificate | null> {
+): StoredCertificate | null {
   const stored = readCertificate(layout);
-  if (stored === null || isOfIdentity(stored.leaf, identity)) return Promise.resolve(stored);
+  if (stored === null || isOfIdentity(stored.leaf, identity)) return stored;
   warn(`the certificate in ${layout.certificate} is of another key and is not used`);
-  return Promise.resolve(null);
+  return null;
 }
 
 /** What `certificate set` asks for. */
