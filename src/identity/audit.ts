@@ -127,6 +127,7 @@ async function lookOver(
   const context = { layout, passphrases };
   if (identity !== null) problems.push(...await auditUse(context, identity));
   if (identity !== null && !isSourceGone) problems.push(...auditSources(layout, identity));
+  if (exists(layout.certificate)) problems.push(...await auditCertificate(layout));
   // Where identity.json is there and cannot be read, it may name any key.
   if (!isKnown) return { identity, named: null, problems };
   try {
@@ -157,10 +158,10 @@ function* auditFiles(layout: Layout): Generator<Problem> {
 }
 
 function listOurs(layout: Layout): Ours[] {
-  const { directory, keys, history, run, orphans, identity, lock, replaced, deleted, passphrase } = layout;
+  const { directory, keys, history, run, orphans, lock, passphrase } = layout;
   const named = namedPassphraseFile();
   const files = [
-    ...[identity, `${lock}.owner`, replaced, deleted],
+    ...[layout.identity, layout.certificate, `${lock}.owner`, layout.replaced, layout.deleted],
     ...[directory, keys, history].flatMap((folder) => listNames(folder, TEMPORARY_NAME)),
     // A killed command may have left a temporary file beside the passphrase file that the operator names.
     ...named === null ? [] : [...listLeftovers(named), ...listLeftovers(nextPath(named))],
@@ -226,6 +227,19 @@ async function auditUse(context: TierContext, identity: Identity): Promise<Probl
     return [];
   } catch (error) {
     return [unreadable(joinPath(context.layout.keys, deviceId), error)];
+  }
+}
+
+/** A certificate that cannot be read. Whose it is and for how long it is valid, `certificate status` says. */
+async function auditCertificate(layout: Layout): Promise<Problem[]> {
+  const { readCertificate } = await import("./certificate.ts");
+  try {
+    readCertificate(layout);
+    return [];
+  } catch (error) {
+    const problem = unreadable(layout.certificate, error);
+    // What else there is was found among the files.
+    return problem.code === "ERR_CORRUPT" ? [{ ...problem, remedy: "set the one that the CA has made" }] : [];
   }
 }
 

@@ -1,7 +1,7 @@
 /**
  * Deleting the identity. Renaming identity.json away is the commit point; then the key is destroyed, then the passphrase
- * file, which nothing needs any more, and last the record. A killed `delete` is finished by the next changing command, all but
- * for the passphrase file, which only `delete` itself removes: by then it may be meant for another key.
+ * file and the certificate, which nothing needs any more, and last the record. A killed `delete` is finished by the next changing
+ * command, all but for these two files, which only `delete` itself removes: by then they may be meant for another key.
  */
 import { afterCommit } from "../errors.ts";
 import type { Identity } from "../formats/identity_file.ts";
@@ -11,7 +11,7 @@ import { removeFile } from "../platform/files.ts";
 import { acquireLock } from "../platform/lock.ts";
 import type { Layout } from "../platform/paths.ts";
 import { listOtherKeys } from "./directory.ts";
-import { destroyKey, findDeleted, removePassphrase } from "./records.ts";
+import { destroyKey, findDeleted, removeCertificate, removePassphrase } from "./records.ts";
 import { findIdentity, noIdentity, replacedMeanwhile, retireIdentity } from "./store.ts";
 import { settle } from "./unfinished.ts";
 
@@ -27,7 +27,7 @@ export interface DeleteOptions {
 /** What became of it. */
 export interface Deletion {
   readonly identity: Identity;
-  /** Passphrase files that were removed. */
+  /** Passphrase files that were removed, and the certificate. */
   readonly removed: readonly string[];
   /** Keys of other identities that are still there, or directories that may hold some. */
   readonly otherKeys: readonly string[];
@@ -58,7 +58,7 @@ export async function deleteIdentity({ layout, confirm, warn }: DeleteOptions): 
   try {
     await destroyKey(context, shown);
     const otherKeys = listOtherKeys(layout, shown.fields.deviceId);
-    const removed = removePassphrase(layout, otherKeys);
+    const removed = [...removePassphrase(layout, otherKeys), ...removeCertificate(layout)];
     removeFile(layout.deleted);
     return { identity: shown, removed, otherKeys };
   } catch (error) {

@@ -108,3 +108,9 @@ export function removePassphrase({ passphrase }: Layout, otherKeys: readonly str
   const files = [...listLeftovers(passphrase), ...listLeftovers(next), next, passphrase];
   return files.filter((path) => isOwnFile(path, PASSPHRASE_MODE) && removeFile(path));
 }
+
+/** Removes the certificate of a key that is gone, and what killed commands left of it. @returns the files that were removed. */
+export function removeCertificate({ certificate }: Layout): string[] {
+  const files = [...listLeftovers(certificate), certificate];
+  return files.filter((path) => isOwnFile(path, FILE_MODE) && removeFile(path));
+}

@@ -2,6 +2,7 @@
 import { encodeHex } from "../../bytes.ts";
 import { EXIT_CODES } from "../../errors.ts";
 import { type Certificate, fingerprintOf } from "../../formats/certificate.ts";
+import type { Identity } from "../../formats/identity_file.ts";
 import { formatTime, readCertificate, type StoredCertificate } from "../../identity/certificate.ts";
 import {
   type CertificateState,
@@ -12,7 +13,7 @@ import {
 } from "../../identity/certificate_status.ts";
 import { loadIdentity } from "../../identity/store.ts";
 import { host } from "../../platform/host.ts";
-import { ameshLayout } from "../../platform/paths.ts";
+import { ameshLayout, type Layout } from "../../platform/paths.ts";
 import { print, printJson, tell } from "../output.ts";
 import { formatTable } from "./status.ts";
 
@@ -52,8 +53,16 @@ export async function certificateStatus(
   if (isDue) tell(`A new certificate is needed: ${stored === null ? "amesh csr" : "amesh csr --renew"}`);
 }
 
+/** The state of the stored certificate in a line; `null` when there is none. @throws {AmeshError} as `readCertificate`. */
+export function describeState(layout: Layout, identity: Identity): string | null {
+  const stored = readCertificate(layout);
+  if (stored === null) return null;
+  const state = certificateState(stored.leaf, identity, Date.now() / 1000, DEFAULT_RENEW_BEFORE);
+  return `${STATES[state]} (until ${formatTime(stored.leaf.notAfter)})`;
+}
+
 /** A state in words. */
-export const STATES: Readonly<Record<CertificateState, string>> = {
+const STATES: Readonly<Record<CertificateState, string>> = {
   valid: "valid",
   "not yet valid": "not valid yet; look at the clock of this machine",
   due: "valid, and due for renewal",

@@ -8,6 +8,7 @@ import { listOrphans } from "../../identity/orphans.ts";
 import { repair } from "../../identity/repair.ts";
 import { detectTiers } from "../../keystore/select.ts";
 import { describeSource, findSources, PASSPHRASE_VARIABLE } from "../../passphrase/sources.ts";
+import { findInfo } from "../../platform/files.ts";
 import { host } from "../../platform/host.ts";
 import { forbidInspection, hasEnvironmentVariable } from "../../platform/libc.ts";
 import { ameshLayout, type Layout } from "../../platform/paths.ts";
@@ -51,6 +52,7 @@ export async function doctor({ fix, deleteOrphans, ssh, json }: DoctorFlags): Pr
     tiers: (await detectTiers()).map(({ name, availability }) => ({ backend: name, ...availability })),
     passphraseSources: isUsedUp ? [PASSPHRASE_VARIABLE] : passphraseSources(layout, audit),
     agent: describeAgent(layout),
+    certificate: await describeCertificate(layout, audit),
     ssh: ssh ? await selfTest(layout) : null,
     notes: notes(layout, audit),
     repaired: repairs.done,
@@ -74,6 +76,14 @@ export async function doctor({ fix, deleteOrphans, ssh, json }: DoctorFlags): Pr
 function describeAgent(layout: Layout): string | null {
   using agent = agentAt(defaultSocket(layout));
   return agent === null ? null : `process ${agent.status.pid} at ${agent.status.socket}`;
+}
+
+/** Its state in a line; `null` when there is none. What keeps it from being read is among the problems. */
+async function describeCertificate(layout: Layout, { identity, problems }: Audit): Promise<string | null> {
+  const isUnreadable = problems.some(({ path }) => path === layout.certificate || path === layout.directory);
+  if (identity === null || isUnreadable || findInfo(layout.certificate) === null) return null;
+  const { describeState } = await import("./certificate_status.ts");
+  return describeState(layout, identity);
 }
 
 function passphraseSources(layout: Layout, { identity }: Audit): string[] {
@@ -128,6 +138,7 @@ interface Report {
   }[];
   readonly passphraseSources: readonly string[];
   readonly agent: string | null;
+  readonly certificate: string | null;
   readonly ssh: readonly SelfTestStep[] | null;
   readonly notes: readonly string[];
   readonly repaired: readonly string[];
@@ -151,6 +162,7 @@ function formatReport(report: Report): string {
     ]),
     `Passphrase source in force: ${report.passphraseSources.join(", then ") || "none"}`,
     `Agent: ${report.agent ?? "not running"}`,
+    ...report.certificate === null ? [] : [`Certificate: ${report.certificate}`],
     ...report.ssh === null ? [] : ["ssh and git:", ...report.ssh.flatMap(formatStep)],
     ...report.notes.map((note) => `Note: ${note}`),
     ...report.repaired.map((done) => `Repaired: ${done}`),
