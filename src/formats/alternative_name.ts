@@ -70,29 +70,36 @@ const CHECKS: Readonly<Record<RequestedName["kind"], (name: RequestedName) => st
   email,
 };
 
-/** A label of a host name (RFC 1123 §2.1). */
+const DNS_HINT = "a DNS name has letters, digits and hyphens between dots; * may be its first label";
+
+/** A label of a domain name (RFC 1123 §2.1). */
 const LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 
 function dnsName(name: RequestedName): string {
-  const hint = "a DNS name has letters, digits and hyphens between dots; * may be its first label";
   const isWildcard = name.value.startsWith("*.");
-  const host = punycode(isWildcard ? name.value.slice(2) : name.value).toLowerCase();
-  const labels = host.split(".");
-  if (host.length > 253) throw refuse(name, "it is longer than 253 characters", hint);
-  if (!labels.every((label) => LABEL.test(label))) throw refuse(name, "it is no host name", hint);
+  const domain = domainName(name, isWildcard ? name.value.slice(2) : name.value);
+  if (isWildcard && !domain.includes(".")) throw refuse(name, "a wildcard stands for too much", DNS_HINT);
+  return isWildcard ? `*.${domain}` : domain;
+}
+
+/** Lower case, ASCII. @param text the part of the name that is a domain. */
+function domainName(name: RequestedName, text: string): string {
+  const domain = punycode(text).toLowerCase();
+  const labels = domain.split(".");
+  if (domain.length > 253) throw refuse(name, "it is longer than 253 characters", DNS_HINT);
+  if (!labels.every((label) => LABEL.test(label))) throw refuse(name, "it has another form", DNS_HINT);
   // A name whose last label is a number is an address that is not written as one (WHATWG URL, ends in a number).
   if (/^(?:\d+|0x[0-9a-f]*)$/.test(labels.at(-1) as string)) {
     throw refuse(name, "it ends in a number", "give an address as --ip");
   }
-  if (isWildcard && labels.length < 2) throw refuse(name, "a wildcard stands for too much", hint);
-  return isWildcard ? `*.${host}` : host;
+  return domain;
 }
 
 /** Labels in other letters than ASCII as IDNA (UTS #46) writes them; as it was when there are none, or it cannot be. */
-function punycode(host: string): string {
+function punycode(domain: string): string {
   // deno-lint-ignore no-control-regex -- ASCII is meant. What has a meaning of its own in a URL stays for the check.
-  if (/^[\x00-\x7f]*$/.test(host) || /[\s\x00-\x20#%/:?@[\\\]]/.test(host)) return host;
-  return URL.parse(`https://${host}`)?.hostname ?? host;
+  if (/^[\x00-\x7f]*$/.test(domain) || /[\s\x00-\x20#%/:?@[\\\]]/.test(domain)) return domain;
+  return URL.parse(`https://${domain}`)?.hostname ?? domain;
 }
 
 /** 4 or 16 bytes. An IPv4 address in an IPv6 one stays 16. */
@@ -105,9 +112,9 @@ function ipBytes(name: RequestedName): Bytes {
   }
   // The URL parser's own IPv6 (WHATWG URL, IPv6 parser), which knows every spelling; it writes all groups but the longest run of 0.
   const isV6 = v4 === undefined && /^[0-9A-Fa-f:.]{2,45}$/.test(name.value);
-  const host = isV6 ? URL.parse(`https://[${name.value}]`)?.hostname.slice(1, -1) : undefined;
-  if (host === undefined) throw refuse(name, "it is no IPv4 or IPv6 address", hint);
-  const [left = "", right] = host.split("::");
+  const domain = isV6 ? URL.parse(`https://[${name.value}]`)?.hostname.slice(1, -1) : undefined;
+  if (domain === undefined) throw refuse(name, "it is no IPv4 or IPv6 address", hint);
+  const [left = "", right] = domain.split("::");
   const [front, back] = [left, right ?? ""].map((part) => (part === "" ? [] : part.split(":"))) as [
     string[],
     string[],
@@ -143,9 +150,9 @@ function uri(name: RequestedName): string {
 
 function email(name: RequestedName): string {
   const hint = "write it as user@example.org";
-  const [, local, host] = /^([A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64})@([^@]+)$/.exec(name.value) ?? [];
-  if (local === undefined || host === undefined) throw refuse(name, "it is no mail address", hint);
-  return `${local}@${dnsName({ kind: "dns", value: host.startsWith("*") ? "" : host })}`;
+  const [, local, domain] = /^([A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64})@([^@]+)$/.exec(name.value) ?? [];
+  if (local === undefined || domain === undefined) throw refuse(name, "it is no mail address", hint);
+  return `${local}@${domainName(name, domain)}`;
 }
 
 /** GeneralNames in DER: what the extension holds. @param names as {@linkcode requireNames} gives them. */

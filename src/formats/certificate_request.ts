@@ -24,6 +24,14 @@ const DIGITAL_SIGNATURE = { valueHex: Uint8Array.of(0x80), unusedBits: 7 };
 const SERVER_AUTH_OID = "1.3.6.1.5.5.7.3.1";
 const CLIENT_AUTH_OID = "1.3.6.1.5.5.7.3.2";
 
+/** Names that clients look up. */
+const IS_OF_SERVER: Readonly<Record<RequestedName["kind"], boolean>> = {
+  dns: true,
+  ip: true,
+  uri: false,
+  email: false,
+};
+
 /** What is asked for. */
 export interface RequestContent {
   /** Name in DER. */
@@ -38,7 +46,7 @@ export interface RequestContent {
  * @param names as `requireNames` gives them.
  */
 export function requestContent(subject: Bytes, names: readonly RequestedName[]): RequestContent {
-  const isServer = names.some(({ kind }) => kind === "dns" || kind === "ip");
+  const isServer = names.some(({ kind }) => IS_OF_SERVER[kind]);
   const usages = [...isServer ? [SERVER_AUTH_OID] : [], CLIENT_AUTH_OID];
   const usage = new asn1.Sequence({ value: usages.map((value) => new asn1.ObjectIdentifier({ value })) });
   return {
