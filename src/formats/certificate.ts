@@ -4,10 +4,10 @@
  */
 import * as asn1 from "asn1js";
 import { type Bytes, encodeHex } from "../bytes.ts";
+import { AmeshError } from "../errors.ts";
 import { type AlternativeName, parseNames } from "./alternative_name.ts";
 import { contentOf, derBytes, type DerValue, oidOf, readDer, sequenceOf, taggedValues } from "./der.ts";
 import { formatName } from "./distinguished_name.ts";
-import { corrupt } from "./json_document.ts";
 import { compressPoint, isPoint, spkiPoint } from "./public_key.ts";
 
 /** Above this no certificate of a machine is, in bytes. */
@@ -56,7 +56,14 @@ export interface Certificate {
 export function parseCertificate(der: Uint8Array, name: string): Certificate {
   const certificate = der.length > MAX_CERTIFICATE_BYTES ? null : read(der);
   if (certificate !== null) return certificate;
-  throw corrupt(name, "a certificate in it is damaged or not in DER");
+  throw unreadable(name, "a certificate in it is damaged or not in DER");
+}
+
+/** `ERR_CORRUPT` for a file that should hold certificates. */
+export function unreadable(name: string, reason: string): AmeshError {
+  return new AmeshError("ERR_CORRUPT", `cannot read "${name}": ${reason}`, {
+    hint: "give the certificate that the CA has made for this machine: amesh certificate set FILE",
+  });
 }
 
 function read(der: Uint8Array): Certificate | null {

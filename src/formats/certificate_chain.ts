@@ -1,8 +1,7 @@
 /** A certificate and those of its issuers: the file that a CA gives, and the one that amesh keeps. */
 import { type Bytes, encodeHex, equalBytes, utf8 } from "../bytes.ts";
 import { AmeshError } from "../errors.ts";
-import { type Certificate, parseCertificate } from "./certificate.ts";
-import { corrupt } from "./json_document.ts";
+import { type Certificate, parseCertificate, unreadable } from "./certificate.ts";
 import { encodePem, readPem } from "./pem.ts";
 
 /** Most certificates in one chain. */
@@ -28,9 +27,12 @@ export function parseChain(bytes: Uint8Array, name: string): Certificate[] {
     });
   }
   const certificates = blocks.filter(({ label }) => LABELS.includes(label));
-  if (certificates.length === 0) throw corrupt(name, "there is no certificate in it");
+  if (certificates.length === 0) throw unreadable(name, "there is no certificate in it");
   if (certificates.length > MAX_CHAIN_LENGTH) {
-    throw corrupt(name, `there are ${certificates.length} certificates in it, more than ${MAX_CHAIN_LENGTH}`);
+    throw unreadable(
+      name,
+      `there are ${certificates.length} certificates in it, more than ${MAX_CHAIN_LENGTH}`,
+    );
   }
   return certificates.map(({ bytes: der }) => parseCertificate(der ?? new Uint8Array(0), name));
 }

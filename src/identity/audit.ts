@@ -239,7 +239,7 @@ async function auditCertificate(layout: Layout): Promise<Problem[]> {
   } catch (error) {
     const problem = unreadable(layout.certificate, error);
     // What else there is was found among the files.
-    return problem.code === "ERR_CORRUPT" ? [{ ...problem, remedy: "set the one that the CA has made" }] : [];
+    return problem.code === "ERR_CORRUPT" ? [problem] : [];
   }
 }
 
