@@ -57,6 +57,9 @@ const MAX_ATTRIBUTES = 32;
 /** Most characters of a value whose type has no bound of its own. */
 const MAX_VALUE_CHARACTERS = 256;
 
+/** Most characters of an attribute type in dotted numbers. */
+const MAX_OID_CHARACTERS = 64;
+
 /** Dotted numbers: the first is 0, 1 or 2, the second is below 40 behind 0 and 1, none is larger than 2³¹. */
 const OID = /^(?:[01]\.(?:[0-9]|[1-3][0-9])|2\.(?:0|[1-9]\d{0,8}))(?:\.(?:0|[1-9]\d{0,8}))+$/;
 
@@ -74,8 +77,6 @@ function refuse(reason: string): AmeshError {
  *   value, too many of them.
  */
 export function encodeSubject(text: string): Bytes {
-  // What the system could not decode as UTF-8.
-  if (!text.isWellFormed() || text.includes("\ufffd")) throw refuse("it is not valid UTF-8");
   if (text.trim() === "") throw refuse("it is empty");
   if (text.length > MAX_SUBJECT_CHARACTERS) {
     throw refuse(`it is longer than ${MAX_SUBJECT_CHARACTERS} characters`);
@@ -111,7 +112,7 @@ function attribute(piece: string): DerValue {
   const type = piece.slice(0, Math.max(at, 0)).trim();
   if (at < 0 || type === "") throw refuse(`${quote(piece.trim())} is no TYPE=value`);
   const known = TYPES[type.toUpperCase()] ?? Object.values(TYPES).find(({ oid }) => oid === type);
-  if (known === undefined && !OID.test(type)) {
+  if (known === undefined && (type.length > MAX_OID_CHARACTERS || !OID.test(type))) {
     throw refuse(`the attribute type ${quote(type)} is unknown; dotted numbers would do`);
   }
   const written = piece.slice(at + 1).trimStart();
@@ -143,7 +144,11 @@ function textValue(type: string, written: string, known: AttributeType | undefin
 function requireText(type: string, value: string, known: AttributeType | undefined): void {
   const maximum = known?.maximum ?? MAX_VALUE_CHARACTERS;
   if (value === "") throw refuse(`the value of ${type} is empty`);
+  // U+FFFD stands for what the system could not decode as UTF-8, or for what a terminal must not be shown.
   if (printable(value) !== value) throw refuse(`the value of ${type} has a control character`);
+  if (!value.isWellFormed() || value.includes("\ufffd")) {
+    throw refuse(`the value of ${type} is not valid UTF-8`);
+  }
   if ([...value].length > maximum) {
     throw refuse(`the value of ${type} is longer than ${maximum} characters`);
   }
@@ -186,7 +191,7 @@ function decodeUtf8(bytes: Uint8Array): string | null {
 
 /** The beginning of what the user typed. */
 function quote(text: string): string {
-  return JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text);
+  return JSON.stringify(printable(text.length > 20 ? `${text.slice(0, 20)}…` : text));
 }
 
 /** The text of a value of a string type; `null` for other types and what is no text of its type. */

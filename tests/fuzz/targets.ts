@@ -1,6 +1,7 @@
 /** Every parser of bytes that come from outside. */
 import { AGENT_FRAMES_TARGET } from "./agent_frames_target.ts";
 import { AGENT_MESSAGE_TARGET } from "./agent_message_target.ts";
+import { CERTIFICATE_TARGETS } from "./certificate_targets.ts";
 import { ENCLAVE_TARGETS } from "./enclave_targets.ts";
 import { JSON_TARGETS } from "./json_targets.ts";
 import { PROTOCOL_MESSAGE_TARGET } from "./protocol_message_target.ts";
@@ -16,6 +17,7 @@ export const TARGETS: readonly Target[] = [
   TSS2_TARGET,
   PUBLIC_KEY_TARGET,
   SIGNATURE_TARGET,
+  ...CERTIFICATE_TARGETS,
   PROTOCOL_MESSAGE_TARGET,
   AGENT_MESSAGE_TARGET,
   AGENT_FRAMES_TARGET,

@@ -36,7 +36,7 @@ export async function certificateStatus(
   const layout = await ameshLayout();
   const identity = await loadIdentity(layout);
   const stored = readCertificate(layout);
-  const now = Date.now() / 1000;
+  const now = Math.floor(Date.now() / 1000);
   const state = certificateState(stored?.leaf ?? null, identity, now, renewBefore);
   const isDue = needsRenewal(state);
   // Before printing: a reader that goes away must not make it good.
@@ -57,7 +57,7 @@ export async function certificateStatus(
 export function describeState(layout: Layout, identity: Identity): string | null {
   const stored = readCertificate(layout);
   if (stored === null) return null;
-  const state = certificateState(stored.leaf, identity, Date.now() / 1000, DEFAULT_RENEW_BEFORE);
+  const state = certificateState(stored.leaf, identity, Math.floor(Date.now() / 1000), DEFAULT_RENEW_BEFORE);
   return `${STATES[state]} (until ${formatTime(stored.leaf.notAfter)})`;
 }
 
