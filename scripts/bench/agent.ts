@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { end, hasEnded, startTied } from "../../tests/support/swtpm.ts";
 import { runProgram } from "../build.ts";
 import { hasProgram } from "../debian_packages.ts";
+import { findProgram } from "./figures.ts";
 import { measure } from "./process.ts";
 import type { Programs } from "./programs.ts";
 import { spreadOf } from "./statistics.ts";
@@ -22,6 +23,7 @@ type Shape = typeof SHAPES[number];
 
 const MEMORY_TITLE = "`agent`, memory";
 const SIGN_TITLE = "`sign` of a small file through the agent";
+const REQUEST_TITLE = "`csr`";
 /** After so many signatures it is looked at: one, when all that is opened late is open; when it is warm; later. */
 const MEMORY_SIGNATURES = [1, 20_000, 100_000];
 /** Signatures before a shape is measured; their speed says how many a round takes. */
@@ -79,9 +81,15 @@ export async function measureAgents(
   means: AgentMeans,
 ): Promise<AgentBench | null> {
   const { work, only, note } = means;
-  const missing = ["gcc", "ssh-agent", "ssh-add", "ssh-keygen"].filter((program) => !hasProgram(program));
+  const missing = ["gcc", "openssl", "ssh-agent", "ssh-add", "ssh-keygen"].filter((program) =>
+    !hasProgram(program)
+  );
   if (missing.length > 0) {
-    note(`the agent is left out: there is no ${missing.join(", ")} (Debian packages gcc, openssh-client)`);
+    note(
+      `the agent is left out: there is no ${
+        missing.join(", ")
+      } (Debian packages gcc, openssl, openssh-client)`,
+    );
     return null;
   }
   const client = await compileClient(work);
@@ -94,7 +102,7 @@ export async function measureAgents(
     for (const program of programs) {
       const agent = await startAmesh(program, means);
       agents.push(agent);
-      groups.push(signGroup(program, agent, means));
+      groups.push(signGroup(program, agent, means), await requestGroup(program, agent, means));
     }
     const lines = [];
     if (only.test(MEMORY_TITLE)) lines.push(...await measureMemory(client, agents, note));
@@ -315,19 +323,64 @@ function signGroup(program: Programs, agent: Agent, { work, runs, command }: Age
   const file = join(work, "signed-through-agent");
   Deno.writeTextFileSync(file, "a small file\n");
   const sign = command([...program.amesh, "sign", file], "agent");
-  const variables = {
-    XDG_RUNTIME_DIR: runtimeDirectory(work, program),
-    // Without the agent it would fail: no figure of something else can stand here.
-    AMESH_PASSPHRASE_FILE: join(work, "no-such-file"),
-  };
   const peer = { name: `empty program, ${program.title}`, command: command(program.empty) };
   const entry: Entry = {
+    ...throughAgent(program, agent, work, sign),
     name: `amesh sign, ${program.title}`,
-    command: { ...sign, env: { ...sign.env, ...variables } },
-    prepare: () => {
-      if (hasEnded(agent.pid)) throw new Error(`${agent.name} has ended`);
-    },
     peer: { name: peer.name, goal: 2 },
   };
   return { title: SIGN_TITLE, rounds: runs, entries: [peer, entry] };
+}
+
+/** A command that fails where the agent does not do it: no figure of something else can stand here. */
+function throughAgent(
+  program: Programs,
+  agent: Agent,
+  work: string,
+  { env, ...rest }: ReturnType<MakeCommand>,
+): Pick<Entry, "command" | "prepare"> {
+  const variables = {
+    XDG_RUNTIME_DIR: runtimeDirectory(work, program),
+    AMESH_PASSPHRASE_FILE: join(work, "no-such-file"),
+  };
+  return {
+    command: { ...rest, env: { ...env, ...variables } },
+    prepare: () => {
+      if (hasEnded(agent.pid)) throw new Error(`${agent.name} has ended`);
+    },
+  };
+}
+
+/** The same request by OpenSSL, whose key lies in a file, open to everybody who reads it. */
+async function requestGroup(
+  program: Programs,
+  agent: Agent,
+  { work, runs, command, note }: AgentMeans,
+): Promise<Group> {
+  const key = join(work, "request-key.pem");
+  const openssl = findProgram("openssl", "csr is left out", note) as string;
+  await must([openssl, "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key]);
+  const names = ["-subj", "/CN=web-1", "-addext", "subjectAltName=DNS:web-1.example.org"];
+  const peer = {
+    name: "openssl req -new",
+    command: command([openssl, "req", "-new", "-key", key, ...names]),
+  };
+  const request = [...program.amesh, "csr", "--subject", "CN=web-1", "--dns", "web-1.example.org"];
+  return {
+    title: REQUEST_TITLE,
+    rounds: runs,
+    entries: [
+      peer,
+      {
+        ...throughAgent(program, agent, work, command(request, "agent")),
+        name: `amesh csr through the agent, ${program.title}`,
+        peer: { name: peer.name, goal: null },
+      },
+      {
+        name: `amesh csr without, ${program.title}`,
+        command: command([...request, "--no-agent"], "agent"),
+        peer: { name: peer.name, goal: null },
+      },
+    ],
+  };
 }
