@@ -23,6 +23,7 @@ const exitCodes: Record<AmeshErrorCode, number> = {
   ERR_UNSAFE_PERMISSIONS: 8,
   ERR_CORRUPT: 9,
   ERR_BUSY: 10,
+  ERR_CERTIFICATE_DUE: 11,
   ERR_NO_AGENT: 12,
 };
 
