@@ -2,7 +2,6 @@
 import type { Bytes } from "../bytes.ts";
 import { expandPoint } from "../crypto/p256.ts";
 import { encodeRequest, encodeRequestInfo, type RequestContent } from "../formats/certificate_request.ts";
-import { formatSignature } from "../formats/ecdsa_signature.ts";
 import type { Identity } from "../formats/identity_file.ts";
 import { loadIdentity, replacedMeanwhile } from "../identity/store.ts";
 import type { Layout } from "../platform/paths.ts";
@@ -30,7 +29,7 @@ export async function makeRequest(
   const info = encodeRequestInfo(contentFor(identity), await expandPoint(identity.publicKey));
   const made = await signMessage(layout, oneMessage(info), { ...options, background: false });
   if (made.identity.fields.deviceId !== identity.fields.deviceId) throw replacedMeanwhile();
-  return { identity, der: encodeRequest(info, await formatSignature(made.signature, "der")) };
+  return { identity, der: encodeRequest(info, made.signature) };
 }
 
 async function* oneMessage(bytes: Bytes): AsyncGenerator<Bytes> {
