@@ -34,6 +34,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
   { program: "mount", package: "mount", why: "makes full and read-only file systems" },
   { program: "python3", package: "python3", why: "answers on sockets, well and badly" },
   { program: "shellcheck", package: "shellcheck", why: "reads the shell scripts" },
+  { program: "dash", package: "dash", why: "runs the install script" },
+  { program: "busybox", package: "busybox", why: "runs the install script, with its own programs" },
+  { program: "curl", package: "curl", why: "fetches what the install script installs" },
+  { program: "wget", package: "wget", why: "fetches it where there is no curl" },
+  { program: "minisign", package: "minisign", why: "signs releases and checks their signatures" },
   { program: "gcc", package: "gcc", why: "compiles the program that kills commands" },
   {
     program: "the headers of the C library",

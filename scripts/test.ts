@@ -198,6 +198,10 @@ async function run(work: string): Promise<void> {
       "executables",
       () => denoTests(["tests/executable"], join(work, "executable.xml"), executables),
     );
+    await part(
+      "the install script",
+      () => denoTests(["tests/install"], join(work, "install.xml"), executables),
+    );
     await part("commands that are killed (a sample)", () => killSample(executables));
     await part("commands at the same time (a sample)", () => raceSample(executables));
   };

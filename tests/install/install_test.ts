@@ -1,0 +1,586 @@
+/** scripts/install.sh against releases on loopback, in each shell that people pipe it into. */
+import assert from "node:assert/strict";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { HOST_TARGET, Release, ReleaseServer, spoilByLink } from "../support/release_server.ts";
+import { temporaryDirectory } from "../support/temporary_directory.ts";
+
+const SCRIPT = join(import.meta.dirname!, "..", "..", "scripts", "install.sh");
+const TEXT = readFileSync(SCRIPT, "utf8");
+const isRoot = Deno.uid() === 0;
+
+/** A shell, and the programs that it finds. */
+interface Shell {
+  readonly name: string;
+  readonly argv: readonly string[];
+  /** Whether every program is one of busybox's. */
+  readonly busybox?: boolean;
+}
+
+const SHELLS: readonly Shell[] = [
+  { name: "dash", argv: ["dash"] },
+  { name: "bash", argv: ["bash", "--posix"] },
+  { name: "busybox", argv: ["busybox", "sh"], busybox: true },
+];
+
+/** A machine of a test's own: HOME, a place for releases, and programs that come first in PATH. */
+class Machine {
+  readonly root: string;
+  readonly home: string;
+  readonly programs: string;
+  readonly temporary: string;
+  script = TEXT;
+  env: Record<string, string> = {};
+
+  constructor(root: string, readonly shell: Shell, readonly server: ReleaseServer) {
+    this.root = root;
+    this.home = join(root, "home");
+    this.programs = join(root, "programs");
+    this.temporary = join(root, "temporary");
+    for (const directory of [this.home, this.programs, this.temporary]) mkdirSync(directory);
+    // Of a machine with musl's loader beside glibc, this tells which is the system's.
+    this.program("ldd", 'echo "ldd (GNU libc) 2.36"');
+    this.program("id", "echo 1000");
+    if (!shell.busybox) return;
+    for (const applet of new TextDecoder().decode(run("busybox", "--list")).trim().split("\n")) {
+      if (!existsSync(join(this.programs, applet))) symlinkSync("/bin/busybox", join(this.programs, applet));
+    }
+  }
+
+  /** A program that comes before all others. */
+  program(name: string, script: string): void {
+    // It may be a link to a program of the system.
+    rmSync(join(this.programs, name), { force: true });
+    writeFileSync(join(this.programs, name), `#!/bin/sh\n${script}\n`);
+    chmodSync(join(this.programs, name), 0o755);
+  }
+
+  get path(): string {
+    return this.shell.busybox ? this.programs : `${this.programs}:/usr/bin:/bin`;
+  }
+
+  /** Runs the script as `curl … | sh -s -- ARGUMENTS` does. */
+  async install(...args: string[]): Promise<Ran> {
+    return await this.start(args);
+  }
+
+  async start(args: readonly string[], onStart?: (child: Deno.ChildProcess) => void): Promise<Ran> {
+    const [program, ...rest] = this.shell.argv;
+    const named = args.includes("--help") || args.includes("--uninstall")
+      ? args
+      : ["--releases", this.server.url, ...args];
+    const child = new Deno.Command(`/bin/${program}`, {
+      args: [...rest, "-s", "--", ...named],
+      clearEnv: true,
+      env: { HOME: this.home, PATH: this.path, TMPDIR: this.temporary, ...this.env },
+      cwd: this.root,
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    onStart?.(child);
+    const writer = child.stdin.getWriter();
+    await writer.write(new TextEncoder().encode(this.script)).catch(() => {});
+    await writer.close().catch(() => {});
+    const { code, stdout, stderr } = await child.output();
+    const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+    return { code, stdout: text(stdout), stderr: text(stderr) };
+  }
+
+  get prefix(): string {
+    return join(this.home, ".local");
+  }
+
+  /** All files below a directory, with their content. */
+  tree(directory = this.prefix): Map<string, string> {
+    const files = new Map<string, string>();
+    if (!existsSync(directory)) return files;
+    for (const entry of readdirSync(directory, { recursive: true, withFileTypes: true })) {
+      const path = join(entry.parentPath, entry.name);
+      if (!entry.isDirectory()) files.set(path.slice(directory.length + 1), readFileSync(path, "latin1"));
+    }
+    return files;
+  }
+
+  /** Nothing was installed, or what was there is as it was, and no temporary file is left. */
+  assertUnchanged(before: Map<string, string>): void {
+    assert.deepEqual(this.tree(), before);
+    assert.deepEqual(readdirSync(this.temporary), []);
+  }
+}
+
+interface Ran {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function run(program: string, ...args: string[]): Uint8Array {
+  const { success, stdout, stderr } = new Deno.Command(program, { args }).outputSync();
+  if (!success) throw new Error(`${program}: ${new TextDecoder().decode(stderr)}`);
+  return stdout;
+}
+
+/** Fails with a sentence and a hint, on stderr alone. */
+function assertRefused(ran: Ran, message: RegExp, code = 1): void {
+  assert.equal(ran.code, code, `${ran.stdout}${ran.stderr}`);
+  assert.match(ran.stderr, message);
+  assert.match(ran.stderr, /^install\.sh: error: /m);
+  assert.equal(ran.stdout, "");
+}
+
+function assertInstalled(ran: Ran, machine: Machine, version: string): void {
+  assert.equal(ran.code, 0, ran.stderr);
+  assert.match(ran.stdout, new RegExp(`^amesh ${version} installed in ${machine.prefix}`));
+  assert.equal(
+    new TextDecoder().decode(run(join(machine.prefix, "bin/amesh"), "--version")),
+    `amesh ${version}\n`,
+  );
+  assert.deepEqual(readdirSync(machine.temporary), []);
+}
+
+/** A test in each shell, with a release 1.0.0 that is the latest. */
+function inEachShell(
+  name: string,
+  body: (machine: Machine, release: Release) => Promise<void>,
+  skip: string | false = false,
+): void {
+  for (const shell of SHELLS) {
+    test(`${shell.name}: ${name}`, { skip }, async () => {
+      using directory = temporaryDirectory();
+      const releases = directory.file("releases");
+      const release = new Release(releases, "1.0.0").pack();
+      await using server = new ReleaseServer(releases, "1.0.0");
+      await body(new Machine(directory.path, shell, server), release);
+    });
+  }
+}
+
+/** A key of minisign: the script knows its public half. */
+function signingKey(machine: Machine, name: string): { secret: string; public: string } {
+  const secret = join(machine.root, `${name}.key`);
+  run("minisign", "-G", "-W", "-f", "-s", secret, "-p", join(machine.root, `${name}.pub`));
+  return {
+    secret,
+    public: readFileSync(join(machine.root, `${name}.pub`), "utf8").trim().split("\n").at(-1)!,
+  };
+}
+
+function trust(machine: Machine, key: string): void {
+  machine.script = TEXT.replace("AMESH_MINISIGN_KEY=''", `AMESH_MINISIGN_KEY='${key}'`);
+  assert.notEqual(machine.script, TEXT);
+  const minisign = join(machine.programs, "minisign");
+  if (!existsSync(minisign)) symlinkSync("/usr/bin/minisign", minisign);
+}
+
+inEachShell("the latest version into HOME, the same again, and away", async (machine) => {
+  mkdirSync(join(machine.home, ".amesh"));
+  writeFileSync(join(machine.home, ".amesh/identity.json"), "mine");
+  const first = await machine.install();
+  assertInstalled(first, machine, "1.0.0");
+  assert.match(first.stdout, /is not in PATH.*\n {2}export PATH=/);
+  assert.match(first.stderr, /not signed/);
+  assert.equal(statSync(join(machine.prefix, "bin/amesh")).mode & 0o7777, 0o755);
+  assert.equal(statSync(join(machine.prefix, "share/man/man1/amesh.1")).mode & 0o7777, 0o644);
+  assert.equal(statSync(join(machine.prefix, "share/man/man1")).mode & 0o777, 0o755);
+  const before = machine.tree();
+  assertInstalled(await machine.install(), machine, "1.0.0");
+  assert.deepEqual(machine.tree(), before);
+
+  const removed = await machine.install("--uninstall");
+  assert.equal(removed.code, 0, removed.stderr);
+  assert.match(removed.stdout, /Identities stay/);
+  assert.deepEqual(machine.tree(), new Map());
+  assert.ok(!existsSync(join(machine.prefix, "share/doc/amesh")));
+  assert.equal(readFileSync(join(machine.home, ".amesh/identity.json"), "utf8"), "mine");
+  assertRefused(await machine.install("--uninstall"), /has installed nothing in /);
+});
+
+inEachShell("upgrade while the old one runs, and back; what the new one lacks goes", async (machine) => {
+  new Release(machine.server.root, "0.9.0").pack({
+    executable: { script: '[ "$1" = wait ] && sleep 20\necho "amesh 0.9.0"' },
+    files: ["share/man/man1/amesh-old.1"],
+  });
+  assertInstalled(await machine.install("--version", "0.9.0"), machine, "0.9.0");
+  const old = join(machine.prefix, "share/man/man1/amesh-old.1");
+  assert.ok(existsSync(old));
+  const running = new Deno.Command(join(machine.prefix, "bin/amesh"), { args: ["wait"], stdout: "null" })
+    .spawn();
+  const upgraded = await machine.install();
+  assertInstalled(upgraded, machine, "1.0.0");
+  assert.match(upgraded.stdout, /\(it was 0\.9\.0\)/);
+  assert.ok(!existsSync(old));
+  running.kill();
+  await running.status;
+  assertInstalled(await machine.install("--version=v0.9.0"), machine, "0.9.0");
+  assert.ok(existsSync(old));
+});
+
+inEachShell("a program that is being executed is replaced", async (machine) => {
+  assertInstalled(await machine.install(), machine, "1.0.0");
+  const executable = join(machine.prefix, "bin/amesh");
+  const inode = statSync(executable).ino;
+  assertInstalled(await machine.install(), machine, "1.0.0");
+  assert.notEqual(statSync(executable).ino, inode);
+});
+
+inEachShell("a prefix with blanks and quotes, any umask", async (machine) => {
+  const prefix = join(machine.root, `it's "here" $HOME`);
+  machine.script = `umask 077\n${TEXT}`;
+  const ran = await machine.install("--prefix", prefix);
+  assert.equal(ran.code, 0, ran.stderr);
+  assert.equal(statSync(join(prefix, "share")).mode & 0o777, 0o755);
+  assert.equal(statSync(join(prefix, "bin/amesh")).mode & 0o777, 0o755);
+  const removed = await machine.install("--uninstall", "--prefix", prefix);
+  assert.equal(removed.code, 0, removed.stderr);
+  assert.deepEqual(machine.tree(prefix), new Map());
+});
+
+inEachShell("says when PATH finds it, and when it finds another", async (machine) => {
+  machine.env = { PATH: `${join(machine.prefix, "bin")}:${machine.path}` };
+  const found = await machine.install();
+  assert.doesNotMatch(found.stdout + found.stderr, /PATH/);
+  machine.program("amesh", "echo other");
+  machine.env = { PATH: `${machine.path}:${join(machine.prefix, "bin")}` };
+  assert.match((await machine.install()).stderr, /another amesh comes earlier in PATH: .*programs\/amesh/);
+});
+
+inEachShell("a version that is not there", async (machine) => {
+  assertRefused(
+    await machine.install("--version", "7.7.7"),
+    /cannot fetch http:.*\/download\/v7\.7\.7\/SHA256SUMS/,
+  );
+  machine.assertUnchanged(new Map());
+});
+
+inEachShell(
+  "an archive that was changed, or breaks off, leaves the old version",
+  async (machine, release) => {
+    assertInstalled(await machine.install(), machine, "1.0.0");
+    const before = machine.tree();
+    machine.server.dropped = ".tar.gz";
+    const dropped = await machine.install();
+    assertRefused(dropped, /cannot fetch|digest of/);
+    machine.assertUnchanged(before);
+    machine.server.dropped = "SHA256SUMS";
+    assertRefused(await machine.install(), /cannot fetch|has no archive/);
+    machine.server.dropped = undefined;
+    const bytes = readFileSync(release.archive);
+    bytes[bytes.length >> 1]! ^= 1;
+    writeFileSync(release.archive, bytes);
+    assertRefused(
+      await machine.install(),
+      /the digest of amesh-1\.0\.0-.*\.tar\.gz is not the one in SHA256SUMS/,
+    );
+    machine.assertUnchanged(before);
+  },
+);
+
+inEachShell("a list of digests that names no archive for this machine, or two", async (machine, release) => {
+  writeFileSync(release.sums, `${"0".repeat(64)}  amesh-1.0.0-plan9-x64.tar.gz\n`);
+  assertRefused(await machine.install(), new RegExp(`no archive for ${HOST_TARGET}`));
+  const line = (digit: string) => `${digit.repeat(64)}  ${release.top}.tar.gz\n`;
+  writeFileSync(release.sums, line("a") + line("b"));
+  assertRefused(await machine.install(), /more than one archive/);
+  writeFileSync(release.sums, line("a"));
+  new Release(machine.server.root, "2.0.0").pack();
+  machine.server.latest = "2.0.0";
+  writeFileSync(join(machine.server.root, "v2.0.0/SHA256SUMS"), line("a"));
+  assertRefused(
+    await machine.install("--version", "2.0.0"),
+    /release of version 2\.0\.0 holds version 1\.0\.0/,
+  );
+  machine.assertUnchanged(new Map());
+});
+
+inEachShell("signatures: good, missing, of another key, of another list", async (machine, release) => {
+  const ours = signingKey(machine, "ours");
+  const theirs = signingKey(machine, "theirs");
+  trust(machine, ours.public);
+  assertRefused(await machine.install(), /cannot fetch .*SHA256SUMS\.minisig/);
+  release.sign(theirs.secret);
+  assertRefused(await machine.install(), /no valid signature/);
+  release.sign(ours.secret);
+  const good = await machine.install();
+  assertInstalled(good, machine, "1.0.0");
+  assert.equal(good.stderr, "");
+  const before = machine.tree();
+  writeFileSync(release.sums, readFileSync(release.sums, "utf8").replace("0", "1"));
+  assertRefused(await machine.install(), /no valid signature/);
+  machine.assertUnchanged(before);
+});
+
+inEachShell("without minisign it says what it did not check", async (machine) => {
+  trust(machine, "RWQ");
+  // Only of what it names can a PATH be free.
+  Deno.removeSync(join(machine.programs, "minisign"));
+  machine.script = machine.script.replace("have minisign", "have no-such-minisign");
+  const ran = await machine.install();
+  assertInstalled(ran, machine, "1.0.0");
+  assert.match(ran.stderr, /minisign is not installed/);
+});
+
+const WRONG_ARCHIVES: Readonly<Record<string, (release: Release) => void>> = {
+  "a link": (release) => release.pack({ spoil: spoilByLink }),
+  "a hard link": (release) =>
+    release.pack({
+      spoil: (directory, top) => {
+        Deno.linkSync(join(directory, top, "bin/amesh"), join(directory, top, "share/amesh.1"));
+      },
+    }),
+  "a device": (release) =>
+    release.pack({ spoil: (directory, top) => void run("mkfifo", join(directory, top, "share/pipe")) }),
+  "a name above": (release) =>
+    release.pack({
+      spoil: (directory) => writeFileSync(join(directory, "evil"), "x"),
+      members: (top) => [top, `${top}/../evil`],
+    }),
+  "an absolute name": (release) => release.pack({ members: (top) => [top, "/etc/hostname"] }),
+  "another directory": (release) =>
+    release.pack({
+      spoil: (directory) => writeFileSync(join(directory, "other"), "x"),
+      members: (top) => [top, "other"],
+    }),
+  "a file of another place": (release) => release.pack({ files: ["etc/profile"] }),
+  "another program in bin": (release) => release.pack({ files: ["bin/ls"] }),
+  "no executable": (release) => release.pack({ members: (top) => [`${top}/share`] }),
+  "no archive at all": (release) => {
+    writeFileSync(release.archive, "nothing");
+    release.list();
+  },
+};
+
+for (const [what, spoil] of Object.entries(WRONG_ARCHIVES)) {
+  inEachShell(`an archive with ${what}`, async (machine, release) => {
+    spoil(release);
+    assertRefused(await machine.install(), /the archive (holds|cannot be read)/);
+    machine.assertUnchanged(new Map());
+  });
+}
+
+inEachShell("an executable that does not run here, or is another", async (machine, release) => {
+  release.pack({
+    executable: { script: "echo 'Error loading shared library libstdc++.so.6: No such file' >&2; exit 127" },
+  });
+  const missing = await machine.install();
+  assertRefused(missing, /needs libstdc\+\+/);
+  assert.match(missing.stderr, /hint: as root: apk add libstdc\+\+/);
+  release.pack({ executable: { script: "echo 'version `GLIBC_2.40` not found' >&2; exit 1" } });
+  assertRefused(await machine.install(), /does not run here: version `GLIBC_2\.40` not found/);
+  release.pack({ executable: { script: "echo amesh 6.6.6" } });
+  assertRefused(await machine.install(), /does not run here: amesh 6\.6\.6/);
+  machine.assertUnchanged(new Map());
+});
+
+inEachShell("systems and processors", async (machine) => {
+  const uname = (system: string, processor: string) =>
+    machine.program("uname", `case $1 in -s) echo ${system} ;; -m) echo ${processor} ;; esac`);
+  uname("Plan9", "x86_64");
+  assertRefused(await machine.install(), /no amesh for the system "Plan9"/);
+  uname("MINGW64_NT-10.0", "x86_64");
+  assertRefused(await machine.install(), /does not install on Windows/);
+  uname("Linux", "riscv64");
+  assertRefused(await machine.install(), /no amesh for the processor "riscv64"/);
+  const asked = async (expected: string) => {
+    assertRefused(await machine.install(), new RegExp(`no archive for ${expected}$`, "m"));
+  };
+  Deno.removeSync(join(machine.server.root, "v1.0.0", `amesh-1.0.0-${HOST_TARGET}.tar.gz`));
+  writeFileSync(join(machine.server.root, "v1.0.0/SHA256SUMS"), "");
+  uname("Linux", "aarch64");
+  await asked("linux-arm64");
+  uname("Linux", "amd64");
+  await asked("linux-x64");
+  uname("Darwin", "arm64");
+  await asked("darwin-arm64");
+  uname("Darwin", "x86_64");
+  await asked("darwin-x64");
+  // What a shell sees that Rosetta translates.
+  machine.program("sysctl", "echo 1");
+  await asked("darwin-arm64");
+  uname("Linux", "x86_64");
+  machine.program("getconf", "exit 1");
+  machine.program("ldd", "echo 'musl libc (x86_64)' >&2; exit 1");
+  await asked("linux-x64-musl");
+  machine.program("ldd", "echo 'ldd (Debian GLIBC 2.36)'");
+  await asked("linux-x64");
+});
+
+inEachShell("missing programs fail closed", async (machine) => {
+  const without = async (...names: string[]) => {
+    machine.script = names.reduce(
+      (text, name) => text.replaceAll(`have ${name}`, "have no-such-program"),
+      TEXT,
+    );
+    return await machine.install();
+  };
+  assertRefused(await without("curl", "wget"), /neither curl nor wget/);
+  assertRefused(await without("sha256sum", "shasum", "openssl"), /no program here computes SHA-256/);
+  machine.assertUnchanged(new Map());
+  if (machine.shell.busybox) return;
+  assertInstalled(await without("curl"), machine, "1.0.0");
+  assertInstalled(await without("sha256sum"), machine, "1.0.0");
+  assertInstalled(await without("sha256sum", "shasum"), machine, "1.0.0");
+});
+
+inEachShell("wrong usage", async (machine) => {
+  for (
+    const args of [["--prefix"], ["--prefix="], ["--fast"], ["--version", "a/b"], ["--version", "$(id)"]]
+  ) {
+    assertRefused(await machine.install(...args), /error/, 2);
+  }
+  assertRefused(await machine.install("--releases", "http://example.org"), /does not begin with https/, 2);
+  assertRefused(
+    await machine.install("--releases", "http://127.0.0.1.example.org"),
+    /does not begin with https/,
+    2,
+  );
+  assert.match((await machine.install("--help")).stdout, /^usage: install\.sh/);
+  machine.env = { HOME: "" };
+  assertRefused(await machine.install(), /HOME is not set/);
+  assert.deepEqual(machine.server.requests, []);
+});
+
+inEachShell("a place that cannot be written leaves the old version", async (machine) => {
+  assertInstalled(await machine.install(), machine, "1.0.0");
+  new Release(machine.server.root, "2.0.0").pack();
+  machine.server.latest = "2.0.0";
+  // Root may write everywhere: a file stands where a directory should.
+  const prefix = join(machine.root, "prefix");
+  writeFileSync(prefix, "");
+  assertRefused(await machine.install("--prefix", prefix), /cannot make the directory/);
+  assert.deepEqual(readdirSync(machine.temporary), []);
+  assert.equal(readFileSync(prefix, "utf8"), "");
+});
+
+inEachShell("a full disk leaves the old version", async (machine) => {
+  assertInstalled(await machine.install(), machine, "1.0.0");
+  const before = readFileSync(join(machine.prefix, "bin/amesh"));
+  new Release(machine.server.root, "2.0.0").pack();
+  machine.server.latest = "2.0.0";
+  // `cp` as on a disk that fills while the files are being placed.
+  machine.program(
+    "cp",
+    `case $2 in *.amesh-install.*) echo part > "$2"; echo 'No space left on device' >&2; exit 1 ;; esac
+exec /bin/cp "$@"`,
+  );
+  assertRefused(await machine.install(), /cannot write .*\/share\/amesh\/installed/);
+  assert.deepEqual(readFileSync(join(machine.prefix, "bin/amesh")), before);
+  assert.equal([...machine.tree().keys()].filter((path) => path.includes(".amesh-install")).length, 0);
+  assert.deepEqual(readdirSync(machine.temporary), []);
+});
+
+inEachShell("interrupted while it installs: nothing is left behind", async (machine, release) => {
+  release.pack({ executable: { script: "sleep 1; echo amesh 1.0.0" } });
+  const ran = await machine.start([], (child) => {
+    const timer = setInterval(() => {
+      if (!existsSync(machine.temporary)) return clearInterval(timer);
+      if (
+        !readdirSync(machine.temporary).some((name) =>
+          existsSync(join(machine.temporary, name, release.top, "bin/amesh"))
+        )
+      ) return;
+      clearInterval(timer);
+      child.kill("SIGTERM");
+    }, 20);
+  });
+  assert.equal(ran.code, 143);
+  machine.assertUnchanged(new Map());
+});
+
+inEachShell("uninstall removes what is ours and as it was", async (machine) => {
+  await machine.install();
+  const page = join(machine.prefix, "share/man/man1/amesh.1");
+  writeFileSync(page, "changed");
+  Deno.removeSync(join(machine.prefix, "share/zsh/site-functions/_amesh"));
+  writeFileSync(join(machine.prefix, "bin/other"), "mine");
+  const receipt = join(machine.prefix, "share/amesh/installed");
+  const victim = join(machine.root, "victim");
+  writeFileSync(victim, "");
+  const digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+  const text = readFileSync(receipt, "utf8");
+  writeFileSync(receipt, `${text}${digest}  share/../../../victim\n${digest}  ${victim}\n`);
+  const removed = await machine.install("--uninstall");
+  assert.equal(removed.code, 0, removed.stderr);
+  assert.match(removed.stderr, /amesh\.1 was changed after it was installed, and stays/);
+  assert.deepEqual([...machine.tree().keys()].sort(), ["bin/other", "share/man/man1/amesh.1"]);
+  assert.ok(existsSync(victim));
+});
+
+test("half of the script does nothing", async () => {
+  using directory = temporaryDirectory();
+  await using server = new ReleaseServer(directory.file("releases"), "1.0.0");
+  const machine = new Machine(directory.path, SHELLS[0]!, server);
+  const end = TEXT.lastIndexOf("main");
+  for (let length = 0; length < end; length += 199) {
+    machine.script = TEXT.slice(0, length);
+    await machine.install();
+    assert.deepEqual(server.requests, [], `after ${length} bytes`);
+  }
+  assert.deepEqual(machine.tree(), new Map());
+});
+
+const executable = Deno.env.get("AMESH_TEST_BUN");
+const noExecutable = executable === undefined ? "no executable was built" : false;
+
+test("a real release: install, init, sign, OpenSSL verifies, uninstall", { skip: noExecutable }, async () => {
+  using directory = temporaryDirectory();
+  const releases = directory.file("releases");
+  const answer = new TextDecoder().decode(run(executable!, "--version"));
+  const version = answer.trim().replace("amesh ", "");
+  new Release(releases, version).pack({ executable: { copy: executable! } });
+  await using server = new ReleaseServer(releases, version);
+  const machine = new Machine(directory.path, SHELLS[0]!, server);
+  assertInstalled(await machine.install(), machine, version);
+  const amesh = (...args: string[]) => {
+    const { success, stdout, stderr } = new Deno.Command(join(machine.prefix, "bin/amesh"), {
+      args,
+      cwd: machine.root,
+      clearEnv: true,
+      env: { HOME: machine.home, AMESH_TPM_TCTI: "device:/dev/amesh-no-tpm" },
+    }).outputSync();
+    assert.ok(success, new TextDecoder().decode(stderr));
+    return stdout;
+  };
+  writeFileSync(directory.file("document"), "signed on a new machine\n");
+  amesh("init", "--name", "new");
+  writeFileSync(directory.file("key.pem"), amesh("public-key"));
+  amesh("sign", "--format", "der", "--encoding", "binary", "--out", "signature", "document");
+  const files = ["-verify", directory.file("key.pem"), "-signature", directory.file("signature")];
+  run("openssl", "dgst", "-sha256", ...files, directory.file("document"));
+  const identity = machine.tree(join(machine.home, ".amesh"));
+  assert.equal((await machine.install("--uninstall")).code, 0);
+  assert.deepEqual(machine.tree(), new Map());
+  assert.deepEqual(machine.tree(join(machine.home, ".amesh")), identity);
+});
+
+test("a disk that is really full", { skip: isRoot ? false : "only root mounts one" }, async () => {
+  using directory = temporaryDirectory();
+  const releases = directory.file("releases");
+  const filler = "x".repeat(400_000);
+  new Release(releases, "1.0.0").pack({ executable: { script: `echo amesh 1.0.0\n#${filler}` } });
+  await using server = new ReleaseServer(releases, "1.0.0");
+  const inside =
+    'mount -t tmpfs -o size=200k none "$1" && shift && sh "$@"; code=$?; find "$2" -type f; exit $code';
+  const disk = directory.file("disk");
+  mkdirSync(disk);
+  const { code, stdout, stderr } = await new Deno.Command("unshare", {
+    args: ["-m", "sh", "-c", inside, "sh", disk, SCRIPT, "--prefix", disk, "--releases", server.url],
+    env: { TMPDIR: directory.path },
+  }).output();
+  const said = new TextDecoder().decode(stderr);
+  assert.equal(code, 1, said);
+  assert.match(said, /error: cannot write .*\/bin\/amesh/);
+  const left = new TextDecoder().decode(stdout);
+  assert.doesNotMatch(left, /bin\/amesh$|amesh-install/m);
+});
