@@ -78,7 +78,8 @@ function read(der: Uint8Array): Certificate | null {
   const [serial, , issuer, validity, subject, key, ...rest] = fields;
   const [notBefore, notAfter, ...more] = (sequenceOf(validity) ?? []).map(secondsOf);
   const extensions = readExtensions(rest);
-  if (!(serial instanceof asn1.Integer) || key === undefined || extensions === null) return null;
+  if (!(serial instanceof asn1.Integer) || contentOf(serial).length === 0) return null;
+  if (key === undefined || extensions === null) return null;
   if (notBefore == null || notAfter == null || more.length > 0) return null;
   const texts = [issuer, subject].map((value) => (value === undefined ? null : formatName(value)));
   const [issuerText, subjectText] = texts as [string | null, string | null];

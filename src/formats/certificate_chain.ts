@@ -16,9 +16,10 @@ const LABELS = ["CERTIFICATE", "X509 CERTIFICATE"];
  * The certificates of a file, in its order: PEM with any text around, or one in DER.
  *
  * @param name of the file, for messages.
- * @throws {AmeshError} `ERR_CORRUPT`: none, a damaged one, too many; a private key is in it.
+ * @throws {AmeshError} `ERR_CORRUPT`: none, a damaged one, too many, too large; a private key is in it.
  */
 export function parseChain(bytes: Uint8Array, name: string): Certificate[] {
+  if (bytes.length > MAX_CHAIN_BYTES) throw unreadable(name, `it is larger than ${MAX_CHAIN_BYTES} bytes`);
   if (bytes[0] === 0x30) return [parseCertificate(bytes, name)];
   const blocks = readPem(new TextDecoder("latin1").decode(bytes));
   if (blocks.some(({ label }) => label.endsWith("PRIVATE KEY"))) {

@@ -119,9 +119,10 @@ function checkSubject(der: Bytes): void {
   assert.equal(printable(text), text);
   if (text.length > MAX_SUBJECT_CHARACTERS) return;
   const again = encodeSubject(text);
-  assert.equal(formatName(readDer(again)!), text);
-  // Strings of other types come back as UTF8String.
-  if (!OTHER_STRINGS.some((tag) => der.includes(tag))) assert.deepEqual(again, der);
+  // Strings of other types come back as UTF8String, which may put the attributes of one part in another order.
+  const isOther = OTHER_STRINGS.some((tag) => der.includes(tag));
+  if (!isOther) assert.deepEqual(again, der);
+  else if (!text.includes("+")) assert.equal(formatName(readDer(again)!), text);
 }
 
 /** Targets of `certificate set` and of `csr --subject`. */

@@ -103,6 +103,7 @@ test("parseCertificate() refuses what is no certificate in DER", () => {
   damaged(Uint8Array.of(0x30, 0x83, 0, ...leafDer.subarray(2)), "long length");
   damaged(Uint8Array.from({ length: 4000 }, (_, i) => i % 2 === 0 ? 0x30 : 0x80), "nested without end");
   damaged(new Uint8Array(MAX_CERTIFICATE_BYTES + 1).fill(0x30), "too large");
+  damaged(changed("a003020102" + "02021234", "a005020302" + "00000200"), "a serial of no bytes");
   // The same extension twice: keyUsage of another name.
   damaged(changed("0603551d25", "0603551d11"), "two subjectAltName");
 });
@@ -137,6 +138,7 @@ test("parseChain() refuses files without a certificate, with damaged ones, with 
     );
   const pem = encodePem("CERTIFICATE", leafDer);
   refused("", /no certificate in it$/);
+  refused("a".repeat(65_537), /larger than 65536 bytes$/);
   refused(file("request"), /no certificate in it$/);
   refused(pem.replace(/-----END.*/, ""), /damaged/);
   refused(`${pem.replace(/-----END.*\n/, "")}${pem}`, /damaged/);
