@@ -34,6 +34,7 @@ export const REQUIREMENTS: readonly Requirement[] = [
   { program: "mount", package: "mount", why: "makes full and read-only file systems" },
   { program: "python3", package: "python3", why: "answers on sockets, well and badly" },
   { program: "shellcheck", package: "shellcheck", why: "reads the shell scripts" },
+  { program: "cfssl", package: "golang-cfssl", why: "is a certificate authority that runs" },
   { program: "gcc", package: "gcc", why: "compiles the program that kills commands" },
   {
     program: "the headers of the C library",
