@@ -39,6 +39,7 @@ export const REQUIREMENTS: readonly Requirement[] = [
   { program: "curl", package: "curl", why: "fetches what the install script installs" },
   { program: "wget", package: "wget", why: "fetches it where there is no curl" },
   { program: "minisign", package: "minisign", why: "signs releases and checks their signatures" },
+  { program: "cfssl", package: "golang-cfssl", why: "is a certificate authority that runs" },
   { program: "gcc", package: "gcc", why: "compiles the program that kills commands" },
   {
     program: "the headers of the C library",
