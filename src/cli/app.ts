@@ -12,6 +12,7 @@ import { TIER_NAMES } from "../formats/identity_file.ts";
 import { PUBLIC_KEY_FORMATS } from "../formats/public_key.ts";
 import { agent } from "./agent_commands.ts";
 import {
+  ChoiceError,
   command,
   flag,
   inputFile,
@@ -23,6 +24,7 @@ import {
   publicKeyFormat,
   text,
 } from "./command.ts";
+import { completion } from "./completion_command.ts";
 import type { DeleteFlags } from "./commands/delete.ts";
 import type { DoctorFlags } from "./commands/doctor.ts";
 import type { InitFlags } from "./commands/init.ts";
@@ -249,6 +251,9 @@ const TEXT: ApplicationText = {
         kebab(error.externalFlagNameOrPlaceholder)
       }: ${error.exception.message}`;
     }
+    if (error instanceof ArgumentParseError && error.exception instanceof ChoiceError) {
+      return `cannot use ${JSON.stringify(error.input)}: ${error.exception.message}`;
+    }
     const message = error instanceof Error ? error.message : String(error);
     return message.charAt(0).toLowerCase() + message.slice(1);
   },
@@ -269,6 +274,7 @@ export const application = buildApplication(
       passphrase,
       agent,
       delete: deleteCommand,
+      completion,
     },
     docs: {
       brief: "An identity for a machine: a P-256 key in the best storage that the machine has.",
