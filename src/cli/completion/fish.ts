@@ -33,8 +33,9 @@ end
 
 # Files behind an @.
 function __amesh_at_files
-    set -l token (string replace -r -- '^(--[a-z-]+=)?@?' '' (commandline -ct))
-    __fish_complete_path "$token" | string replace -r '^' @
+    set -l token (string replace -r -- '^--[a-z-]+=' '' (commandline -ct))
+    string match -q -- '@*' "$token"; or test -z "$token"; or return
+    __fish_complete_path (string replace -r '^@' '' -- "$token") | string replace -r '^' @
 end
 
 complete -c amesh -e
@@ -49,10 +50,7 @@ function commandLines({ path, options, operands, commands }: CommandReference): 
   return [
     ...commands.map((command) => `${ends} -a ${command.path.at(-1)} -d ${quote(oneLine(command.brief))}`),
     ...options.map((option) => `${is} ${optionWords(option)}`),
-    ...operands.flatMap(({ completion }) => {
-      const words = valueWords(completion);
-      return words === "" ? [] : [`${is} ${words}`];
-    }),
+    ...operands.flatMap(({ completion }) => valueWords(completion)).map((words) => `${is} ${words}`),
   ];
 }
 
@@ -60,21 +58,23 @@ function optionWords({ name, letter, brief, value }: OptionReference): string {
   return [
     ...letter === null ? [] : [`-s ${letter}`],
     `-l ${name}`,
-    ...value === null ? [] : ["-r", valueWords(value.completion)].filter((words) => words !== ""),
+    ...value === null ? [] : [value.completion.kind === "file" ? "-r" : "-x"],
+    ...value === null ? [] : valueWords(value.completion),
     `-d ${quote(oneLine(brief))}`,
   ].join(" ");
 }
 
-function valueWords(completion: Completion): string {
+/** None where nothing completes it. */
+function valueWords(completion: Completion): string[] {
   switch (completion.kind) {
     case "none":
-      return "";
+      return [];
     case "file":
-      return "-F";
+      return ["-F"];
     case "at-file":
-      return "-a '(__amesh_at_files)'";
+      return ["-a '(__amesh_at_files)'"];
     case "choice":
-      return `-a ${quote(completion.values.join(" "))}`;
+      return [`-a ${quote(completion.values.join(" "))}`];
   }
 }
 

@@ -43,7 +43,9 @@ function commandFunction(command: CommandReference): string {
     return `${name}() {\n    _arguments -S${specs.map(nextLine).join("")}\n}`;
   }
   specs.push(quote("(-): :->command"), quote("(-)*:: :->arguments"));
-  const described = commands.map(({ path, brief }) => quote(`${path.at(-1)}:${oneLine(brief)}`));
+  const described = commands.map(({ path, brief }) =>
+    quote(`${path.at(-1)}:${escaped(oneLine(brief), /\\/g)}`)
+  );
   const cases = commands.map((inner) => `            ${inner.path.at(-1)}) ${functionName(inner)} ;;`);
   return `${name}() {
     local curcontext="$curcontext" state state_descr line
