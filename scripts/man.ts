@@ -15,9 +15,7 @@ export function releaseDate(changelog: string, version: string, epoch: string | 
   if (epoch !== undefined && /^\d{1,11}$/.test(epoch)) {
     return new Date(Number(epoch) * 1000).toISOString().slice(0, 10);
   }
-  const heading = changelog.split("\n").find((line) =>
-    line.startsWith("## ") && line.slice(3).startsWith(version)
-  );
+  const heading = changelog.split("\n").find((line) => /^## (\S+?),?(\s|$)/.exec(line)?.[1] === version);
   return /\d{4}-\d\d-\d\d/.exec(heading ?? "")?.[0] ?? "";
 }
 

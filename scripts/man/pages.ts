@@ -21,10 +21,9 @@ export interface Page {
 export function manualPages(root: CommandReference, edition: Edition): Page[] {
   const commands = allCommands(root);
   return commands.map((command) => {
-    const file = `${pageName(command)}.1`;
-    const group = commands.find(({ main }) => main === command);
-    if (group !== undefined) return { file, text: `.so man1/${pageName(group)}.1\n` };
-    return { file, text: `${page(command, commands, edition).join("\n")}\n` };
+    // The command that a group is has the page of the group, under its own name too.
+    const shown = commands.find(({ main }) => main === command) ?? command;
+    return { file: `${pageName(command)}.1`, text: `${page(shown, commands, edition).join("\n")}\n` };
   });
 }
 
@@ -39,20 +38,24 @@ function page(
 ): string[] {
   const isRoot = command.path.length === 0;
   const name = pageName(command);
+  const names = [name, ...command.main === null ? [] : [pageName(command.main)]].map(escaped).join(", ");
   return [
+    // Words that are typed shall not be divided; TH reads this.
+    ".nr HY 0",
     `.TH ${escaped(name.toUpperCase())} 1 "${date}" "amesh ${escaped(version)}" "amesh"`,
-    ".nh",
     ".ad l",
-    ...section("NAME", [`${escaped(name)} \\- ${escaped(lowerFirst(command.brief.replace(/\.$/, "")))}`]),
+    // One blank behind a sentence, wherever its line ends in the source.
+    ".ss 12 0",
+    ...section("NAME", [`${names} \\- ${escaped(lowerFirst(command.brief.replace(/\.$/, "")))}`]),
     ...section("SYNOPSIS", synopses(command)),
     ...section("DESCRIPTION", isRoot ? INTRODUCTION : paragraphs(command.description)),
-    ...section("COMMANDS", command.commands.filter(({ path }) => path.length > 0).flatMap(commandItem)),
+    ...section("COMMANDS", command.commands.filter((inner) => inner !== command.main).flatMap(commandItem)),
     ...section("OPTIONS", command.options.flatMap(optionItem)),
     ...section("ARGUMENTS", command.operands.flatMap(operandItem)),
     ...section("EXAMPLES", isRoot ? INTRODUCTORY_EXAMPLES : examples(command)),
     ...section(
       "EXIT STATUS",
-      Object.entries(EXIT_STATUS).flatMap(([code, text]) => [".TP 6", bold(code), prose(text)]),
+      Object.entries(EXIT_STATUS).flatMap(([code, text]) => [".TP 6", bold(code), ...prose(text)]),
     ),
     ...isRoot
       ? section("ENVIRONMENT", Object.entries(VARIABLES).flatMap(([name, text]) => item(bold(name), text)))
@@ -60,7 +63,7 @@ function page(
     ...isRoot
       ? section("FILES", Object.entries(FILES).flatMap(([name, text]) => item(italic(name), text)))
       : [],
-    ...section("SEE ALSO", [seeAlso(command, commands)]),
+    ...section("SEE ALSO", prose(seeAlso(command, commands))),
   ];
 }
 
@@ -94,7 +97,7 @@ const INTRODUCTORY_EXAMPLES = [
 ];
 
 function example(sentence: string, lines: readonly string[]): string[] {
-  return [prose(sentence), ...verbatim(lines)];
+  return [...prose(sentence), ...verbatim(lines)];
 }
 
 function examples({ examples }: CommandReference): string[] {
@@ -103,40 +106,39 @@ function examples({ examples }: CommandReference): string[] {
 
 /** Lines of the synopsis: of the command itself, and of those below it. */
 function synopses(command: CommandReference): string[] {
-  const { path, options, operands, commands, main } = command;
+  const { path, options, commands, main } = command;
   if (path.length === 0) {
     return [
-      `${bold("amesh")} ${italic("command")} [${italic("option")} ...]`,
-      ".br",
-      usage(path, options.slice(0, 1), []),
+      ...syntax(path, [`${italic("command")} [${italic("option")} ...]`]),
+      ...syntax(path, options.map(optionUsage)),
     ];
   }
-  const words = [...path, ...main === null ? [] : [main.path.at(-1) as string]];
-  const own = commands.length === 0 || main !== null ? [usage(words, options, operands, main !== null)] : [];
-  const inner = commands.filter((other) => other !== main).map((other) =>
-    usage(other.path, other.options, other.operands)
-  );
-  return [...own, ...inner].flatMap((line, index) => index === 0 ? [line] : [".br", line]);
+  const own = commands.length > 0 && main === null ? [] : syntax(path, [
+    ...main === null ? [] : [`[${bold(main.path.at(-1) as string)}]`],
+    ...argumentUsage(command),
+  ]);
+  const inner = commands.filter((other) => other !== main);
+  return [...own, ...inner.flatMap((other) => syntax(other.path, argumentUsage(other)))];
 }
 
-function usage(
-  path: readonly string[],
-  options: readonly OptionReference[],
-  operands: CommandReference["operands"],
-  isLastOptional = false,
-): string {
-  const words = path.map((word, index) =>
-    isLastOptional && index === path.length - 1 ? `[${bold(word)}]` : bold(word)
-  );
-  const given = options.filter(({ name }) => name !== "help").map((option) => {
-    const text = optionTerm(option).replaceAll(" ", "\\ ");
-    return `${option.isRequired ? text : `[${text}]`}${option.isRepeatable ? " ..." : ""}`;
-  });
-  const rest = operands.map(({ placeholder, isRequired, isRepeatable }) => {
-    const text = isRequired ? placeholderTerm(placeholder) : `[${placeholderTerm(placeholder)}]`;
-    return isRepeatable ? `${text} ...` : text;
-  });
-  return [bold("amesh"), ...words, ...given, ...rest].join(" ");
+/** One way to call it; lines that go on are indented. */
+function syntax(path: readonly string[], words: readonly string[]): string[] {
+  return [`.SY "${escaped(["amesh", ...path].join(" "))}"`, ...words, ".YS"];
+}
+
+function argumentUsage({ options, operands }: CommandReference): string[] {
+  return [
+    ...options.filter(({ name }) => name !== "help").map(optionUsage),
+    ...operands.map(({ placeholder, isRequired, isRepeatable }) => {
+      const text = isRequired ? placeholderTerm(placeholder) : `[${placeholderTerm(placeholder)}]`;
+      return isRepeatable ? `${text} ...` : text;
+    }),
+  ];
+}
+
+function optionUsage(option: OptionReference): string {
+  const text = optionTerm(option).replaceAll(" ", "\\ ");
+  return `${option.isRequired ? text : `[${text}]`}${option.isRepeatable ? " ..." : ""}`;
 }
 
 /** `--format raw|der`, with what is typed in bold. */
@@ -182,16 +184,12 @@ function lowerFirst(text: string): string {
 }
 
 function seeAlso(command: CommandReference, commands: readonly CommandReference[]): string {
+  const isRoot = command.path.length === 0;
+  const isNear = ({ path }: CommandReference) =>
+    isRoot ? path.length === 1 : path.length === 0 || path[0] === command.path[0];
   const others = commands.filter((other) =>
-    other !== command &&
-    (command.path.length === 0
-      ? other.path.length === 1
-      : other.path.length === 0 || (other.path.length > 1 && other.path[0] === command.path[0]) ||
-        (other.path.length === 1 && other.path[0] === command.path[0]))
-  ).filter((other) => commands.every(({ main }) => main !== other));
-  const pages = [
-    ...others.map(pageName).sort(),
-    ...command.path[0] === "agent" || command.path.length === 0 ? ["ssh"] : [],
-  ];
-  return pages.map((name) => `${bold(name)}(1)`).join(", ");
+    other !== command && isNear(other) && commands.every(({ main }) => main !== other)
+  );
+  const foreign = isRoot || command.path[0] === "agent" ? ["ssh"] : [];
+  return [...others.map(pageName).sort(), ...foreign].map((name) => `${name}(1)`).join(", ");
 }

@@ -11,13 +11,21 @@ const SPECIAL: Readonly<Record<string, string>> = {
   "~": "\\(ti",
 };
 
+/** Longest line of the source that we make, in characters. */
+const SOURCE_WIDTH = 79;
+
 /** Text as it stands, on one line; it begins no macro. */
 export function escaped(text: string): string {
-  const line = text.replaceAll(/\s*\n\s*/g, " ").replaceAll(
-    /[\\'"`^~-]/g,
-    (character) => SPECIAL[character]!,
-  );
-  return line.startsWith(".") ? `\\&${line}` : line;
+  return notAMacro(escapedPart(text));
+}
+
+function escapedPart(text: string): string {
+  return text.replaceAll(/\s*\n\s*/g, " ").replaceAll(/[\\'"`^~-]/g, (character) => SPECIAL[character]!);
+}
+
+/** A line that begins with a dot or `'` is one. */
+function notAMacro(line: string): string {
+  return /^[.']/.test(line) ? `\\&${line}` : line;
 }
 
 /** What is typed as it is. */
@@ -30,15 +38,26 @@ export function italic(text: string): string {
   return `\\fI${escaped(text)}\\fR`;
 }
 
-/** A sentence: `code`, options, and pages such as ssh(1) are bold. */
-export function prose(text: string): string {
-  const parts = text.split(/(`[^`]+`|(?<![\w-])--[a-z][a-z0-9-]*|\b[a-z][\w-]*\([1-8]\))/);
+/** Text in which `code`, options, and pages such as ssh(1) are bold; lines of the source, which is filled. */
+export function prose(text: string): string[] {
+  const parts = text.split(/(`[^`]+`|(?<![\w-])--[a-z][a-z0-9-]*|\b[a-z][\w.-]*\([1-8]\))/);
   const line = parts.map((part, index) => {
-    if (index % 2 === 0) return part === "" ? "" : escaped(part).replace(/^\\&/, "");
-    const page = /^([\w-]+)(\(\d\))$/.exec(part);
-    return page === null ? bold(part.replaceAll("`", "")) : `${bold(page[1]!)}${page[2]}`;
+    if (index % 2 === 0) return escapedPart(part);
+    const [, page, sectionNumber] = /^([\w.-]+)(\(\d\))$/.exec(part) ?? [];
+    return page === undefined ? bold(part.replaceAll("`", "")) : `${bold(page)}${sectionNumber}`;
   }).join("");
-  return /^[.']/.test(line) ? `\\&${line}` : line;
+  return wrapped(line).map(notAMacro);
+}
+
+/** Breaks a line of the source between words, for people who read that. */
+function wrapped(text: string): string[] {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const line = lines.at(-1) as string;
+    if (line !== "" && line.length + word.length >= SOURCE_WIDTH) lines.push(word);
+    else lines[lines.length - 1] = line === "" ? word : `${line} ${word}`;
+  }
+  return lines;
 }
 
 /** Paragraphs that blank lines divide; indented ones stay as they are. */
@@ -47,7 +66,7 @@ export function paragraphs(text: string): string[] {
     ...index === 0 ? [] : [".PP"],
     ...paragraph.startsWith(" ")
       ? verbatim(paragraph.split("\n").map((line) => line.trim()))
-      : [prose(paragraph)],
+      : prose(paragraph),
   ]);
 }
 
@@ -63,5 +82,5 @@ export function section(heading: string, lines: readonly string[]): string[] {
 
 /** A term, already escaped, and below it what it means. */
 export function item(term: string, meaning: string): string[] {
-  return [".TP", term, prose(meaning)];
+  return [".TP", term, ...prose(meaning)];
 }
