@@ -1,5 +1,5 @@
 /** What the manual says and no definition of a command does: exit codes, variables, files. */
-import { EXIT_CODES } from "../../src/errors.ts";
+import type { EXIT_CODES } from "../../src/errors.ts";
 
 type ExitCode = typeof EXIT_CODES[keyof typeof EXIT_CODES] | 0 | 130;
 
@@ -23,8 +23,7 @@ export const EXIT_STATUS: Readonly<Record<ExitCode, string>> = {
 /** Every variable that amesh reads, and what it does. */
 export const VARIABLES: Readonly<Record<string, string>> = {
   AUTH_MESH_DIR: "The directory of the identity, in place of ~/.amesh.",
-  AUTH_MESH_PASSPHRASE:
-    "The passphrase of the key. It is removed from the memory of the process once it is read.",
+  AUTH_MESH_PASSPHRASE: "The passphrase of the key. It is removed from the environment once it is read.",
   AMESH_PASSPHRASE_FILE:
     "The file with the passphrase, in place of ~/.amesh/.passphrase. Where it is missing or " +
     "cannot be read, nothing else is tried; `amesh init` makes it.",
