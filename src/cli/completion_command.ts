@@ -13,14 +13,13 @@ export const completion = command<CompletionFlags, [shell: Shell]>({
   brief: "Print a script that completes commands in a shell",
   description:
     "Prints a script by which bash (from 3.2 on), zsh or fish completes commands, options, values and files when\n" +
-    "Tab is pressed. Have it read when the shell starts, or save it where the shell looks for it. The script is\n" +
-    "complete in itself and never starts amesh; print it anew after an update.",
+    "Tab is pressed. Have the shell read it when it starts (in ~/.zshrc behind compinit), or save it where the\n" +
+    "shell looks for it. The script is complete in itself and never starts amesh; print it anew after an update.",
   examples: [
     `echo 'eval "$(amesh completion bash)"' >> ~/.bashrc`,
-    "echo 'source <(amesh completion zsh)' >> ~/.zshrc          # behind the line with compinit",
+    "echo 'source <(amesh completion zsh)' >> ~/.zshrc",
+    'amesh completion zsh > "${fpath[1]}/_amesh"',
     "amesh completion fish > ~/.config/fish/completions/amesh.fish",
-    "amesh completion bash > ~/.local/share/bash-completion/completions/amesh   # where bash-completion is",
-    'amesh completion zsh > "${fpath[1]}/_amesh"                # in place of the line in ~/.zshrc',
   ],
   parameters: {
     flags: { json },
