@@ -16,7 +16,7 @@ export interface Permission {
 }
 
 /** The environment variables that amesh reads, and no other. */
-const ENVIRONMENT = [
+export const ENVIRONMENT: readonly string[] = [
   "HOME",
   "USERPROFILE",
   "AUTH_MESH_DIR",

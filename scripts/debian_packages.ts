@@ -17,6 +17,10 @@ export const REQUIREMENTS: readonly Requirement[] = [
   { program: "sshd", package: "openssh-server", why: "is the server that ssh logs in to" },
   { program: "git", package: "git", why: "signs commits by the agent" },
   { program: "csh", package: "csh", why: "reads what the agent prints for it" },
+  { program: "zsh", package: "zsh", why: "completes commands" },
+  { program: "fish", package: "fish", why: "completes commands" },
+  { program: "man", package: "man-db", why: "shows the manual" },
+  { program: "mandoc", package: "mandoc", why: "finds mistakes in the manual" },
   { program: "argon2", package: "argon2", why: "gives the reference value of a stretched passphrase" },
   {
     program: "strace",

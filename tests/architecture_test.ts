@@ -203,6 +203,15 @@ test("files that are loaded together make no circle", () => {
   assert.deepEqual(circles, []);
 });
 
+test("no command loads what only completion and the manual need", () => {
+  const next = Map.groupBy(edgesBy(loadedSpecifiers), ({ from }) => from);
+  const loaded = new Set(["cli/run.ts"]);
+  for (const path of loaded) for (const { to } of next.get(path) ?? []) loaded.add(to);
+  assert.ok(loaded.has("cli/completion_command.ts"), [...loaded].join(" "));
+  const late = (path: string) => path === "cli/reference.ts" || /^cli\/(commands|completion)\//.test(path);
+  assert.deepEqual([...loaded].filter(late), []);
+});
+
 const TIERS = ["secure_enclave", "keychain", "tpm2", "encrypted_file"].map((name) => `keystore/${name}.ts`);
 test("only keystore/select.ts imports tiers", () => {
   const importers = edges.filter(({ to }) => TIERS.includes(to)).map(({ from }) => from);

@@ -13,6 +13,7 @@ import { PUBLIC_KEY_FORMATS } from "../formats/public_key.ts";
 import { agent } from "./agent_commands.ts";
 import { certificate, csr } from "./certificate_commands.ts";
 import {
+  ChoiceError,
   command,
   flag,
   inputFile,
@@ -24,6 +25,7 @@ import {
   publicKeyFormat,
   text,
 } from "./command.ts";
+import { completion } from "./completion_command.ts";
 import type { DeleteFlags } from "./commands/delete.ts";
 import type { DoctorFlags } from "./commands/doctor.ts";
 import type { InitFlags } from "./commands/init.ts";
@@ -250,6 +252,9 @@ const TEXT: ApplicationText = {
         kebab(error.externalFlagNameOrPlaceholder)
       }: ${error.exception.message}`;
     }
+    if (error instanceof ArgumentParseError && error.exception instanceof ChoiceError) {
+      return `cannot use ${JSON.stringify(error.input)}: ${error.exception.message}`;
+    }
     const message = error instanceof Error ? error.message : String(error);
     return message.charAt(0).toLowerCase() + message.slice(1);
   },
@@ -272,6 +277,7 @@ export const application = buildApplication(
       passphrase,
       agent,
       delete: deleteCommand,
+      completion,
     },
     docs: {
       brief: "An identity for a machine: a P-256 key in the best storage that the machine has.",

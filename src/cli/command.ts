@@ -31,16 +31,25 @@ export interface CommandDefinition<
   readonly load: () => Promise<Run<Flags, Args>>;
 }
 
+/** A command of the parser that remembers what its help is made of. */
+export interface DocumentedCommand extends Command<CommandContext> {
+  readonly description: string;
+  readonly examples: readonly string[];
+}
+
+/** Whether {@linkcode command} has made it. */
+export function isDocumented(target: Command<CommandContext>): target is DocumentedCommand {
+  return "examples" in target;
+}
+
 /** A command of the parser. */
 export function command<Flags extends Readonly<Record<string, unknown>>, Args extends readonly unknown[]>(
   definition: CommandDefinition<Flags, Args>,
-): Command<CommandContext> {
-  const examples = definition.examples.map((line) => `  ${line}`).join("\n");
-  return buildCommand<Flags, Args, CommandContext>({
-    docs: {
-      brief: definition.brief,
-      fullDescription: `${definition.description}\n\nEXAMPLES\n${examples}`,
-    },
+): DocumentedCommand {
+  const { brief, description, examples } = definition;
+  const lines = examples.map((line) => `  ${line}`).join("\n");
+  const built = buildCommand<Flags, Args, CommandContext>({
+    docs: { brief, fullDescription: `${description}\n\nEXAMPLES\n${lines}` },
     parameters: definition.parameters,
     loader: async () => {
       const implementation = await definition.load();
@@ -53,6 +62,7 @@ export function command<Flags extends Readonly<Record<string, unknown>>, Args ex
       };
     },
   });
+  return Object.assign(built, { description, examples });
 }
 
 /** An argument as it stands. */
@@ -61,6 +71,23 @@ export const text = (value: string): string => value;
 /** An argument that is no number; its message follows the argument. */
 export class NumberError extends Error {
   override readonly name: string = "NumberError";
+}
+
+/** A word that is none of those that an argument can be; its message follows the argument. */
+export class ChoiceError extends Error {
+  override readonly name: string = "ChoiceError";
+}
+
+/** An argument that is one of a few words, for a parameter that is no option. */
+export function choice<Word extends string>(
+  values: readonly Word[],
+): ((value: string) => Word) & { readonly values: readonly Word[] } {
+  const parse = (value: string): Word => {
+    const found = values.find((word) => word === value);
+    if (found === undefined) throw new ChoiceError(`it must be one of ${values.join(", ")}`);
+    return found;
+  };
+  return Object.assign(parse, { values });
 }
 
 /** The name of an option as it is typed: `new-passphrase-fd` of `newPassphraseFd`. */
