@@ -58,6 +58,17 @@ cp /run/amesh-boot-report/* .
 export AUTH_MESH_DIR=/var/lib/amesh
 setpriv --reuid=amesh --regid=amesh --clear-groups amesh public-key > key.pem || test $? = 3
 `;
+/** docs/systemd.md, "Another passphrase": what is sealed anew is opened with the new credential at the next start. */
+const CHANGE_SCRIPT = `cd /etc/credstore.encrypted
+new=$(openssl rand -base64 32)
+printf %s "$new" | systemd-creds encrypt --with-key=host --name=amesh-passphrase - amesh-passphrase.new
+printf %s "$new" | setpriv --reuid=amesh --regid=amesh --clear-groups \\
+  env AUTH_MESH_DIR=/var/lib/amesh CREDENTIALS_DIRECTORY=/run/credentials/amesh-init.service \\
+  amesh passphrase change --new-passphrase-fd 0 > /share/change.out 2> /share/change.err
+! systemctl restart amesh-boot-report || exit 1
+mv amesh-passphrase.new amesh-passphrase
+systemctl restart amesh-boot-report
+`;
 /** Before the others: what a person does once. */
 const PREPARE = `[Unit]
 DefaultDependencies=no
@@ -66,6 +77,7 @@ Before=amesh-init.service
 [Service]
 Type=oneshot
 ExecStart=/bin/sh -c 'systemd-creds encrypt --with-key=host --name=amesh-passphrase - /etc/credstore.encrypted/amesh-passphrase'
+RemainAfterExit=yes
 StandardInputText=${PASSPHRASE}
 `;
 /** There is no udev, no journal and no network on this machine to wait for or to write to. */
@@ -115,7 +127,6 @@ function boot(scratch: Scratch, target: Target, prepare: (etc: string) => void):
   assert.equal(users.code, 0, users.stderr);
   const machine = ["unshare", ...NAMESPACES, "sh", BOOT, root, share, "finish.service"];
   const { code, stderr } = run(["/usr/bin/env", ...machine], setting);
-  assert.equal(code, 0, stderr);
   const left = (name: string) => {
     try {
       return readFileSync(join(share, name), "utf8");
@@ -123,6 +134,7 @@ function boot(scratch: Scratch, target: Target, prepare: (etc: string) => void):
       return "";
     }
   };
+  assert.equal(code, 0, stderr + left("finish.err"));
   return { left, share };
 }
 
@@ -161,15 +173,19 @@ for (const target of targets().filter(({ name }) => name !== "source")) {
     );
   });
 
-  test(`${target.name}: the units take an encrypted credential`, { skip }, () => {
+  test(`${target.name}: the units take an encrypted credential, and another passphrase in its place`, {
+    skip,
+  }, () => {
     using scratch = new Scratch();
     const booted = boot(scratch, target, (etc) => {
       useDropIn(etc, "encrypted-credential.conf");
       const system = join(etc, "systemd", "system");
       writeFileSync(join(system, "prepare.service"), PREPARE);
+      writeFileSync(join(etc, "finish.sh"), `${CHANGE_SCRIPT}${FINISH_SCRIPT}`);
       writeFileSync(join(system, "amesh-.service.d", "prepare.conf"), "[Unit]\nRequires=prepare.service\n");
     });
     checkReport(booted);
+    assert.match(booted.left("change.out"), /^Passphrase: /m, booted.left("change.err"));
     assert.doesNotMatch(booted.left("state"), /passphrase/);
   });
 
