@@ -58,6 +58,28 @@ export const REQUIREMENTS: readonly Requirement[] = [
     package: "libssl-dev",
     why: "the library that stands in for macOS needs",
   },
+  {
+    program: "the headers of the C library for arm64",
+    file: "/usr/aarch64-linux-gnu/include/fcntl.h",
+    package: "libc6-dev-arm64-cross",
+    why: "tell which numbers another processor has",
+  },
+  {
+    program: "qemu-aarch64-static",
+    package: "qemu-user-static",
+    why: "runs the executable for arm64",
+  },
+  {
+    program: "the C library for arm64",
+    file: "/usr/aarch64-linux-gnu/lib/libc.so.6",
+    package: "libc6-arm64-cross",
+    why: "the executable for arm64 needs",
+  },
+  {
+    program: "systemd-analyze",
+    package: "systemd",
+    why: "reads the units of services",
+  },
   { program: "swtpm", package: "swtpm", why: "is the TPM" },
   // Its libraries, which it cannot be without, are all that amesh itself needs for a TPM: libtss2 and its TCTIs.
   { program: "tpm2", package: "tpm2-tools", why: "tells what is in the TPM" },

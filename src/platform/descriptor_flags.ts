@@ -4,6 +4,7 @@
 import { library } from "../ffi/ffi.ts";
 import { host } from "./host.ts";
 import { checked, cString, libcPaths, readCString } from "./libc.ts";
+import { openFlags } from "./open_flags.ts";
 
 /**
  * fcntl(2) is variadic. On macOS on arm64 what is variadic lies on the stack, however many registers are
@@ -30,7 +31,6 @@ const F_GETFL = 3;
 const F_SETFL = 4;
 const FD_CLOEXEC = 1;
 const F_DUPFD_CLOEXEC = { linux: 1030, darwin: 67 } as const;
-const O_NONBLOCK = { linux: 0x800, darwin: 0x4 } as const;
 
 const system = () => host.os === "darwin" ? "darwin" : "linux";
 
@@ -55,12 +55,12 @@ function isInherited(fd: number): boolean {
 
 /** Makes reading and writing return at once. @throws {Error} with `code`. */
 export function setNonblocking(fd: number): void {
-  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK[system()]);
+  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | openFlags(host).nonBlocking);
 }
 
 /** Makes reading and writing wait, as programs expect of their standard streams. @throws {Error} with `code`. */
 export function setBlocking(fd: number): void {
-  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) & ~O_NONBLOCK[system()]);
+  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) & ~openFlags(host).nonBlocking);
 }
 
 /**

@@ -3,6 +3,7 @@ import { concatBytes } from "../bytes.ts";
 import { library } from "../ffi/ffi.ts";
 import { errnoOf } from "../errors.ts";
 import { checked, cString, libcPaths } from "./libc.ts";
+import { LINUX_FLAGS } from "./open_flags.ts";
 import { systemFileInfo } from "./system_file.ts";
 import { pause } from "./ready.ts";
 
@@ -19,8 +20,7 @@ const libc = library(libcPaths, {
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
 });
 
-/** O_RDWR, O_NONBLOCK and O_CLOEXEC (asm-generic/fcntl.h). */
-const OPEN_DEVICE = 0x2 | 0x800 | 0x80000;
+const OPEN_DEVICE = LINUX_FLAGS.readWrite | LINUX_FLAGS.nonBlocking | LINUX_FLAGS.closeOnExec;
 
 /**
  * Opens a device for reading and writing and closes it again.
@@ -58,7 +58,7 @@ const EPOLL = { IN: 0x01, ERR: 0x08, HUP: 0x10, RDHUP: 0x2000, ET: 0x80000000 } 
 const CLOSED = EPOLL.ERR | EPOLL.HUP | EPOLL.RDHUP;
 const EPOLL_CLOEXEC = 0x80000;
 const EPOLL_CTL_ADD = 1;
-/** struct epoll_event: u32 events, then 8 bytes of ours, aligned on arm64 only. */
+/** struct epoll_event: u32 events, then 8 bytes of ours, packed on x64 and aligned on arm64; what is read here is in its first four. */
 const EVENT_BYTES = 16;
 
 /**

@@ -1,7 +1,7 @@
 /**
  * The C library of this process: what neither runtime offers. Unix only; nothing is loaded before a call.
  *
- * Constants are those of Linux (include/uapi) and macOS (sys/fcntl.h, sys/file.h, sys/ptrace.h).
+ * Constants are those of Linux (include/uapi) and macOS (sys/file.h).
  */
 import { FfiLoadError, library } from "../ffi/ffi.ts";
 import { type Bytes, utf8 } from "../bytes.ts";
@@ -9,6 +9,7 @@ import { errnoOf } from "../errors.ts";
 import { ERRNO } from "./errno.ts";
 import { host } from "./host.ts";
 import { LIBC, LINUX_DIRECTORIES, MUSL_PATHS } from "./libc_build.ts";
+import { openFlags } from "./open_flags.ts";
 
 const libc = library(libcPaths, {
   close: { parameters: ["i32"], result: "i32" },
@@ -106,11 +107,6 @@ export function checked<T extends number | bigint>(name: string, call: () => T):
   throw errnoError(name, errnoView.getInt32(0, true));
 }
 
-/** open(2); also used by `system_file.ts`. */
-export const O_RDWR = 2;
-const O_NOFOLLOW = { linux: { x64: 0x20000, arm64: 0x8000 }, darwin: 0x100 } as const;
-/** open(2), by system. */
-export const O_CLOEXEC = { linux: 0x80000, darwin: 0x1000000 } as const;
 const LOCK_EX_NB = 2 | 4;
 
 /**
@@ -121,9 +117,8 @@ const LOCK_EX_NB = 2 | 4;
  * @throws {FfiLoadError} no libc.
  */
 export function lockFile(path: string): Disposable | "busy" {
-  const flags = host.os === "darwin"
-    ? O_RDWR | O_NOFOLLOW.darwin | O_CLOEXEC.darwin
-    : O_RDWR | O_NOFOLLOW.linux[host.arch] | O_CLOEXEC.linux;
+  const { readWrite, noFollow, closeOnExec } = openFlags(host);
+  const flags = readWrite | noFollow | closeOnExec;
   const fd = checked("open", () => libc.open(cString(path), flags));
   try {
     checked("flock", () => libc.flock(fd, LOCK_EX_NB));

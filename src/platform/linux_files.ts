@@ -7,6 +7,7 @@ import { utf8 } from "../bytes.ts";
 import { errnoOf } from "../errors.ts";
 import { ERRNO } from "./errno.ts";
 import type { FileHandle, FileInfo, OpenMode } from "./host.ts";
+import { LINUX_FLAGS } from "./open_flags.ts";
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
@@ -25,13 +26,10 @@ export interface LinuxFiles {
   handle(fd: number): FileHandle;
 }
 
-/** include/uapi/asm-generic/fcntl.h; the same on x64 and arm64. */
-const O_CLOEXEC = 0o2000000;
 const FLAGS: Readonly<Record<OpenMode, number>> = {
   read: 0,
-  // O_WRONLY | O_CREAT | O_EXCL, and O_WRONLY | O_CREAT | O_TRUNC.
-  create: 0o1 | 0o100 | 0o200,
-  truncate: 0o1 | 0o100 | 0o1000,
+  create: LINUX_FLAGS.writeOnly | LINUX_FLAGS.create | LINUX_FLAGS.exclusive,
+  truncate: LINUX_FLAGS.writeOnly | LINUX_FLAGS.create | LINUX_FLAGS.truncate,
 };
 /** As node:fs has it. */
 const DEFAULT_MODE = 0o666;
@@ -118,7 +116,7 @@ export function linuxFiles(paths: () => readonly string[], otherwise?: Looks): L
     stat: (name) => info(AT_FDCWD, name, 0, (looks) => looks.stat(name)),
     open: (name, how, mode = DEFAULT_MODE) => {
       const named = path(name);
-      const fd = checked("open", () => libc.open(named, FLAGS[how] | O_CLOEXEC, mode));
+      const fd = checked("open", () => libc.open(named, FLAGS[how] | LINUX_FLAGS.closeOnExec, mode));
       return handleOf(fd, () => void libc.close(fd));
     },
     handle: (fd) => handleOf(fd, () => {}),

@@ -2,7 +2,8 @@
 import { errnoOf } from "../errors.ts";
 import { library } from "../ffi/ffi.ts";
 import { host } from "./host.ts";
-import { checked, cString, libcPaths, O_RDWR, readCString, readMemory } from "./libc.ts";
+import { checked, cString, libcPaths, readCString, readMemory } from "./libc.ts";
+import { openFlags } from "./open_flags.ts";
 import { baseName } from "./paths.ts";
 import { readSystemFile } from "./system_file.ts";
 
@@ -88,7 +89,7 @@ export function detach(): void {
     if (errnoOf(error) !== "EPERM") throw error;
   }
   checked("chdir", () => libc.chdir(cString("/")));
-  const fd = checked("open", () => libc.open(cString("/dev/null"), O_RDWR));
+  const fd = checked("open", () => libc.open(cString("/dev/null"), openFlags(host).readWrite));
   for (const stream of [0, 1, 2]) checked("dup2", () => libc.dup2(fd, stream));
   if (fd > 2) libc.close(fd);
 }

@@ -17,6 +17,7 @@ import {
   readMemory,
   systemLibraryPaths,
 } from "./libc.ts";
+import { openFlags } from "./open_flags.ts";
 import type { Fd } from "./socket.ts";
 
 const libc = library(libcPaths, {
@@ -82,7 +83,6 @@ const SETSIGMASK = 0x8;
 const CLOEXEC_DEFAULT = 0x4000;
 /** SIGPIPE (13), which both runtimes ignore, and SIGXFSZ (25), which one does: a child would inherit that. */
 const IGNORED_BY_RUNTIMES = 1 << 12 | 1 << 24;
-const O_RDWR = 2;
 const STANDARD_STREAMS = [0, 1, 2];
 
 /**
@@ -154,7 +154,8 @@ function addDescriptors(actions: Uint8Array, descriptors: Readonly<Record<number
     }
     for (const number of STANDARD_STREAMS.filter((number) => !(number in descriptors))) {
       const path = cString("/dev/null");
-      succeeded("addopen", libc.posix_spawn_file_actions_addopen(actions, number, path, O_RDWR, 0));
+      const { readWrite } = openFlags(host);
+      succeeded("addopen", libc.posix_spawn_file_actions_addopen(actions, number, path, readWrite, 0));
     }
     for (const fd of inherited.filter((fd) => !numbers.includes(fd))) {
       succeeded("addclose", libc.posix_spawn_file_actions_addclose(actions, fd));

@@ -14,7 +14,8 @@ import {
   STATX_BYTES,
   type SystemFileInfo,
 } from "./statx.ts";
-import { checked, cString, libcPaths, O_CLOEXEC, O_RDWR, withoutLibc } from "./libc.ts";
+import { checked, cString, libcPaths, withoutLibc } from "./libc.ts";
+import { openFlags } from "./open_flags.ts";
 
 const libc = library(libcPaths, {
   close: { parameters: ["i32"], result: "i32" },
@@ -28,10 +29,9 @@ const libc = library(libcPaths, {
   write: { parameters: ["i32", "buffer", "size"], result: "size" },
 });
 
-/** fcntl(2) and open(2) (fcntl.h). */
+/** fcntl(2) (fcntl.h). */
 const F_GETFD = 1;
 const FD_CLOEXEC = 1;
-const O_NONBLOCK = { linux: 0x800, darwin: 0x4 } as const;
 
 /**
  * Opens for reading what Deno keeps from every program that has less than all permissions: `/proc`, `/sys` and
@@ -40,8 +40,7 @@ const O_NONBLOCK = { linux: 0x800, darwin: 0x4 } as const;
  * @throws {Error} with `code`.
  */
 export function openSystemFile(path: string): FileHandle {
-  const flags = host.os === "darwin" ? O_CLOEXEC.darwin : O_CLOEXEC.linux;
-  const fd = checked("open", () => libc.open(cString(path), flags));
+  const fd = checked("open", () => libc.open(cString(path), openFlags(host).closeOnExec));
   return systemHandle(fd, () => void libc.close(fd));
 }
 
@@ -72,9 +71,8 @@ function isOfRuntime(fd: number): boolean {
 
 /** Opens the terminal of this process, which is no one's standard stream. @throws {Error} with `code`: there is none. */
 export function openTerminal(): { readonly fd: number; readonly handle: FileHandle } {
-  const flags = host.os === "darwin"
-    ? O_RDWR | O_CLOEXEC.darwin | O_NONBLOCK.darwin
-    : O_RDWR | O_CLOEXEC.linux | O_NONBLOCK.linux;
+  const { readWrite, closeOnExec, nonBlocking } = openFlags(host);
+  const flags = readWrite | closeOnExec | nonBlocking;
   const fd = checked("open", () => libc.open(cString("/dev/tty"), flags));
   return { fd, handle: systemHandle(fd, () => void libc.close(fd)) };
 }

@@ -1,17 +1,24 @@
 /** What packaging/ hands to the system's service managers fits the command line and the exit codes. */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { run } from "@stricli/core";
 import { application } from "../../src/cli/app.ts";
 import type { CommandContext } from "../../src/cli/command.ts";
 import { AmeshError, type AmeshErrorCode } from "../../src/errors.ts";
+import { PASSPHRASE_CREDENTIAL } from "../../src/passphrase/sources.ts";
 import { runChild } from "../support/child_process.ts";
+import { temporaryDirectory } from "../support/temporary_directory.ts";
 
 const PACKAGING = join(import.meta.dirname!, "..", "..", "packaging");
-const UNIT = join(PACKAGING, "systemd", "amesh-agent.service");
+const SYSTEMD = join(PACKAGING, "systemd");
+const UNIT = join(SYSTEMD, "amesh-agent.service");
+const DROP_INS = "amesh-.service.d";
+/** Units of the system's manager; what is in the directory besides is the agent's, of a user's. */
+const SYSTEM_UNITS = ["amesh-init.service", "amesh-boot-report.service"] as const;
 const PLIST = join(PACKAGING, "launchd", "dev.amesh.agent.plist");
+const hasSystemd = runChild(["systemd-analyze", "--version"]).code === 0;
 const hasPython = runChild(["python3", "-c", ""]).code === 0;
 
 /** What the parser says of a command line with an option too many, which it meets last and so never runs. */
@@ -97,6 +104,116 @@ test("the systemd unit shuts the agent in and leaves it what it needs", () => {
   for (const key of ["MemoryDenyWriteExecute", "PrivateDevices", "LoadCredential", "Environment"]) {
     assert.equal(service.has(key), false, key);
   }
+});
+
+const sectionsOf = (name: string) => {
+  const text = readFileSync(join(SYSTEMD, name), "utf8");
+  return { service: sectionOf(text, "Service"), unit: sectionOf(text, "Unit") };
+};
+const [init, report] = SYSTEM_UNITS.map(sectionsOf) as [
+  ReturnType<typeof sectionsOf>,
+  ReturnType<typeof sectionsOf>,
+];
+
+test("the units of the system call amesh as the command line wants it", async () => {
+  const ours = [init, report].flatMap(({ service }) => service.get("ExecStart")!)
+    .filter((line) => line.startsWith("amesh "));
+  assert.deepEqual(ours.map((line) => line.split(" ")[1]), ["init", "sign"]);
+  for (const line of ours) assert.match(await complaintOf(line.split(" ").slice(1)), /one-too-many/);
+  assert.match(ours[0]!, / --if-missing /);
+  assert.deepEqual(report.unit.get("Requires"), [SYSTEM_UNITS[0]]);
+  assert.deepEqual(report.unit.get("After"), [SYSTEM_UNITS[0]]);
+});
+
+test("the units of the system are shut in alike, and only init can write where the key is", () => {
+  const ofOne = new Set([
+    "ExecStart",
+    "UMask",
+    "StateDirectory",
+    "StateDirectoryMode",
+    "RuntimeDirectory",
+  ]);
+  const common = ({ service }: typeof init) => [...service].filter(([key]) => !ofOne.has(key)).sort();
+  assert.deepEqual(common(report), common(init));
+  assert.deepEqual(init.service.get("StateDirectoryMode"), ["0700"]);
+  assert.deepEqual(init.service.get("UMask"), ["0077"]);
+  for (const key of ["StateDirectory", "ReadWritePaths"]) assert.equal(report.service.has(key), false, key);
+  for (const { service } of [init, report]) assert.equal(service.has("MemoryDenyWriteExecute"), false);
+});
+
+test("the drop-ins name the credential that amesh reads, from absolute paths that must exist", () => {
+  const settings = readdirSync(join(SYSTEMD, DROP_INS)).flatMap((name) => {
+    const service = sectionOf(readFileSync(join(SYSTEMD, DROP_INS, name), "utf8"), "Service");
+    return [...service].filter(([key]) => key.startsWith("LoadCredential")).map(([key, values]) => [
+      name,
+      key,
+      ...values,
+    ]);
+  });
+  assert.deepEqual(settings.sort(), [
+    ["credential.conf", "LoadCredential", `${PASSPHRASE_CREDENTIAL}:/etc/amesh/passphrase`],
+    [
+      "encrypted-credential.conf",
+      "LoadCredentialEncrypted",
+      `${PASSPHRASE_CREDENTIAL}:/etc/credstore.encrypted/${PASSPHRASE_CREDENTIAL}`,
+    ],
+  ]);
+});
+
+/** The units of a manager in a directory of their own, with a program that is on every machine in place of amesh. */
+function placeUnits(directory: string, names: readonly string[], dropIn: string | null): string[] {
+  mkdirSync(join(directory, DROP_INS));
+  if (dropIn !== null) cpSync(join(SYSTEMD, DROP_INS, dropIn), join(directory, DROP_INS, dropIn));
+  return names.map((name) => {
+    const text = readFileSync(join(SYSTEMD, name), "utf8").replaceAll(
+      "ExecStart=amesh ",
+      "ExecStart=/bin/true ",
+    );
+    writeFileSync(join(directory, name), text);
+    return join(directory, name);
+  });
+}
+
+/** Exposure of a service as `systemd-analyze security` counts it, times ten: below 20 is "safe". */
+const MOST_EXPOSED = 12;
+const skipWithoutSystemd = { skip: hasSystemd ? false : "systemd-analyze is not installed" };
+
+for (const dropIn of [null, ...readdirSync(join(SYSTEMD, DROP_INS)).sort()]) {
+  test(
+    `systemd takes the units of the system with ${dropIn ?? "no drop-in"} and calls them safe`,
+    skipWithoutSystemd,
+    () => {
+      using directory = temporaryDirectory();
+      const units = placeUnits(directory.path, SYSTEM_UNITS, dropIn);
+      assert.deepEqual(runChild(["systemd-analyze", "verify", "--man=no", ...units]), {
+        code: 0,
+        stdout: "",
+        stderr: "",
+      });
+      const security = [
+        "systemd-analyze",
+        "security",
+        "--no-pager",
+        "--offline=true",
+        `--threshold=${MOST_EXPOSED}`,
+      ];
+      for (const unit of units) {
+        const { code, stdout, stderr } = runChild([...security, unit]);
+        assert.equal(code, 0, stdout + stderr);
+      }
+    },
+  );
+}
+
+test("systemd takes the agent's unit", skipWithoutSystemd, () => {
+  using directory = temporaryDirectory();
+  const [unit] = placeUnits(directory.path, ["amesh-agent.service"], null);
+  const env = { XDG_RUNTIME_DIR: directory.path };
+  assert.deepEqual(runChild(["systemd-analyze", "verify", "--user", "--man=no", unit!], { env }), {
+    code: 0,
+    stdout: "",
+    stderr: "",
+  });
 });
 
 test("the launchd job starts the agent as the command line wants it, and again when it fails", {
