@@ -26,6 +26,8 @@ export interface Setting {
   /** What /dev holds. */
   readonly devices?: readonly string[];
   readonly input?: string;
+  /** What is run in place of amesh, an absolute path. */
+  readonly program?: string;
 }
 
 /** What a run left. */
@@ -152,7 +154,7 @@ export class Container implements Disposable {
   }
 
   #enter(args: readonly string[], setting: Setting): string {
-    const { uid = NONROOT, gid = NONROOT, fsGroup, env = {} } = setting;
+    const { uid = NONROOT, gid = NONROOT, fsGroup, env = {}, program = "/usr/bin/amesh" } = setting;
     const variables = Object.entries({ AUTH_MESH_DIR: "/var/lib/amesh", ...env });
     // A process that leaves user 0 loses all capabilities, and without new privileges it gets none back.
     return [
@@ -160,7 +162,7 @@ export class Container implements Disposable {
       ...variables.map(([name, value]) => quote(`${name}=${value}`)),
       "/usr/bin/setpriv --no-new-privs /usr/sbin/chroot",
       `--userspec=${uid}:${gid} --groups=${fsGroup ?? ""} ${quote(this.root)}`,
-      "/usr/bin/amesh",
+      program,
       ...args.map(quote),
     ].join(" ");
   }
