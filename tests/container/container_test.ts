@@ -220,27 +220,53 @@ inEachImage(
       );
       return pathsOf(changing, "/").filter((path) => !/^\/(dev|proc)\//.test(path));
     };
-    const foreign = written(INIT).filter((path) => !/^\/var\/lib\/amesh(\/|$)/.test(path));
+    const ofInit = written(INIT);
+    assert.ok(ofInit.includes("/var/lib/amesh/identity.json"), ofInit.join(" "));
+    const foreign = ofInit.filter((path) => !/^\/var\/lib\/amesh(\/|$)/.test(path));
     assert.deepEqual(foreign, []);
     assert.deepEqual(written(["sign", "--", "/etc/passwd"]), []);
   },
 );
 
 for (const image of IMAGES.filter(({ name }) => name.startsWith("glibc"))) {
-  inImage(image, "the entrypoint makes the identity once, and becomes its program", (container) => {
-    // Debian's own, which need no library that is not there.
-    for (const name of ["sh", "uname"]) {
-      copyFileSync(`/usr/bin/${name}`, join(container.root, "usr/bin", name));
+  inImage(image, "a container is what these tests say: a shell in it tells", (container) => {
+    installShell(container.root);
+    const script = 'echo $$; while read -r line; do echo "$line"; done < /proc/self/status; : > /usr/bin/new';
+    const { code, stdout, stderr } = container.run(["-c", script], { program: "/usr/bin/sh" });
+    assert.notEqual(code, 0);
+    assert.match(stderr, /Read-only file system/);
+    const id = `(\\s+${NONROOT}){4}`;
+    for (
+      const line of [
+        `^1$`,
+        `^Uid:${id}$`,
+        `^Gid:${id}$`,
+        "^Groups:\\s*$",
+        "^CapEff:\\s+0+$",
+        "^NoNewPrivs:\\s+1$",
+      ]
+    ) {
+      assert.match(stdout, new RegExp(line, "m"));
     }
-    symlinkSync("usr/bin", join(container.root, "bin"));
+  });
+
+  inImage(image, "the entrypoint makes the identity once, and becomes its program", (container) => {
+    installShell(container.root);
     const script = join(container.root, "usr/bin/amesh-entrypoint");
     copyFileSync(join(ROOT, "packaging/container/entrypoint.sh"), script);
     chmodSync(script, 0o755);
     const setting = { program: "/usr/bin/amesh-entrypoint", env: { PATH: "/usr/bin" } };
-    const first = JSON.parse(succeed(container, ["amesh", "status", "--json"], setting).stdout);
+    const status = () => JSON.parse(succeed(container, ["amesh", "status", "--json"], setting).stdout);
+    const first = status();
     assert.equal(first.friendlyName, hostname());
-    assert.deepEqual(JSON.parse(succeed(container, ["amesh", "status", "--json"], setting).stdout), first);
+    assert.deepEqual(status(), first);
   });
+}
+
+/** Debian's own shell and uname, which need no library that is not there. */
+function installShell(root: string): void {
+  for (const name of ["sh", "uname"]) copyFileSync(`/usr/bin/${name}`, join(root, "usr/bin", name));
+  symlinkSync("usr/bin", join(root, "bin"));
 }
 
 inImage(BARE_MUSL, "says what is missing before it does anything", (container) => {
