@@ -4,6 +4,7 @@
  */
 import { spawn } from "node:child_process";
 import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import process from "node:process";
 import { runChild } from "../support/child_process.ts";
 import { type TemporaryDirectory, temporaryDirectory } from "../support/temporary_directory.ts";
@@ -11,7 +12,7 @@ import { type Image, NONROOT } from "./images.ts";
 
 /** How a container differs from the one that docs/containers.md describes. */
 export interface Setting {
-  /** Its variables; AUTH_MESH_DIR names the volume unless this says otherwise. */
+  /** Its variables; AUTH_MESH_DIR names a directory in the volume unless this says otherwise. */
   readonly env?: Readonly<Record<string, string>>;
   readonly uid?: number;
   readonly gid?: number;
@@ -66,13 +67,15 @@ export class Container implements Disposable {
   readonly root: string = this.#directory.file("root");
   /** What lies at /var/lib/amesh. */
   readonly volume: string = this.#directory.file("volume");
+  /** The directory in it that is amesh's. */
+  readonly identity: string = join(this.volume, "identity");
   /** What lies at /run/secrets. */
   readonly secrets: string = this.#directory.file("secrets");
 
   constructor(image: Image) {
     for (const path of [this.root, this.volume, this.secrets]) mkdirSync(path);
     chmodSync(this.secrets, 0o755);
-    chmodSync(this.volume, 0o700);
+    chmodSync(this.volume, 0o755);
     chownSync(this.volume, NONROOT, NONROOT);
     image.make(this.root);
   }
@@ -155,7 +158,7 @@ export class Container implements Disposable {
 
   #enter(args: readonly string[], setting: Setting): string {
     const { uid = NONROOT, gid = NONROOT, fsGroup, env = {}, program = "/usr/bin/amesh" } = setting;
-    const variables = Object.entries({ AUTH_MESH_DIR: "/var/lib/amesh", ...env });
+    const variables = Object.entries({ AUTH_MESH_DIR: "/var/lib/amesh/identity", ...env });
     // A process that leaves user 0 loses all capabilities, and without new privileges it gets none back.
     return [
       "exec env -i",

@@ -56,7 +56,7 @@ for (const file of ["Dockerfile.distroless", "Dockerfile.alpine", "Dockerfile.ex
 
   test(`${file} starts amesh as an ordinary user who owns the volume and nothing else`, () => {
     assert.deepEqual(valuesOf(image, "USER"), [`${USER}:${USER}`]);
-    assert.deepEqual(valuesOf(image, "ENV"), [`AUTH_MESH_DIR=${VOLUME}`]);
+    assert.deepEqual(valuesOf(image, "ENV"), [`AUTH_MESH_DIR=${VOLUME}/identity`]);
     assert.deepEqual(JSON.parse(valuesOf(image, "VOLUME")[0]!), [VOLUME]);
     assert.match(valuesOf(image, "COPY")[0]!, /\/usr\/bin\/amesh$/);
     for (const copy of valuesOf(image, "COPY").filter((copy) => copy.includes("--chown"))) {
