@@ -129,7 +129,10 @@ export class Container implements Disposable {
         const argv = ["nsenter", `--target=${first()}`, "--mount", "--pid", "sh", "-ec", enter];
         return runChild(argv, setting.input === undefined ? {} : { input: setting.input });
       },
-      [Symbol.dispose]: () => void child.kill("SIGKILL"),
+      [Symbol.dispose]: () => {
+        // Becoming another user has freed it from ending with its parent.
+        if (child.exitCode === null && child.signalCode === null) process.kill(first(), "SIGKILL");
+      },
     };
   }
 
