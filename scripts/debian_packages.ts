@@ -53,6 +53,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
     why: "the program that kills commands needs",
   },
   {
+    program: "the C++ library",
+    file: `/usr/lib/${Deno.build.arch}-linux-gnu/libstdc++.so.6`,
+    package: "libstdc++6",
+    why: "Bun's executable for musl needs",
+  },
+  {
     program: "the headers of OpenSSL",
     file: "/usr/include/openssl/evp.h",
     package: "libssl-dev",
@@ -80,6 +86,8 @@ export const REQUIREMENTS: readonly Requirement[] = [
     package: "systemd",
     why: "reads the units of services",
   },
+  { program: "musl-gcc", package: "musl-tools", why: "makes what a root of musl needs, and brings musl" },
+  { program: "nsenter", package: "util-linux", why: "runs a command in a container" },
   { program: "swtpm", package: "swtpm", why: "is the TPM" },
   // Its libraries, which it cannot be without, are all that amesh itself needs for a TPM: libtss2 and its TCTIs.
   { program: "tpm2", package: "tpm2-tools", why: "tells what is in the TPM" },

@@ -6,7 +6,7 @@
  */
 import { join, resolve } from "node:path";
 import { bunCommand, bundleForDeno, installPackages, runProgram } from "./build.ts";
-import { permissionFlags } from "./compile.ts";
+import { hostTarget, permissionFlags } from "./compile.ts";
 import { installMissing } from "./debian_packages.ts";
 import { countTests, type TestCounts } from "./junit.ts";
 
@@ -104,9 +104,19 @@ function requireSome(paths: readonly string[]): void {
   if (paths.length === 0) throw new Error("there are no tests");
 }
 
-function compile(runtime: "deno" | "bun", output: string): Promise<Result> {
+/** @param target this machine's when not given. */
+function compile(runtime: "deno" | "bun", output: string, target?: string): Promise<Result> {
   const script = join(ROOT, "scripts", "compile.ts");
-  return program([DENO, "run", "--allow-all", script, `--runtime=${runtime}`, `--output=${output}`]);
+  const options = [`--runtime=${runtime}`, `--output=${output}`];
+  if (target !== undefined) options.push(`--target=${target}`);
+  return program([DENO, "run", "--allow-all", script, ...options]);
+}
+
+/** The Bun executable for musl, where that is Linux too. */
+function compileMusl(output: string): Promise<Result> | Result {
+  const host = hostTarget()?.name;
+  if (!host?.startsWith("linux-")) return skipped(["it and every test of it: it is for Linux"]);
+  return compile("bun", output, `${host}-musl`);
 }
 
 /** A sample of what `deno task test:kill` tries in full. */
@@ -167,13 +177,14 @@ async function run(work: string): Promise<void> {
   await part("npm packages", () => installPackages().then(() => passed));
 
   const executables: Record<string, string> = {};
-  const build = async (variable: string, path: string, make: () => Promise<Result>) => {
+  const build = async (variable: string, path: string, make: () => Promise<Result> | Result) => {
     const result = await make();
     if (result.passed > 0) executables[variable] = path;
     return result;
   };
   const bun = join(work, "bun", "amesh");
   const deno = join(work, "deno", "amesh");
+  const musl = join(work, "musl", "amesh");
   await Deno.mkdir(join(work, "deno"));
   const sourceTests = SOURCE_TESTS.filter(exists);
 
@@ -183,6 +194,7 @@ async function run(work: string): Promise<void> {
       "Deno executable",
       () => build("AMESH_TEST_DENO", deno, () => compileDeno(deno, join(work, "bundle"))),
     );
+    await part("Bun executable for musl", () => build("AMESH_TEST_MUSL", musl, () => compileMusl(musl)));
   };
   const built = builds();
   const firstLane = async () => {
@@ -201,6 +213,10 @@ async function run(work: string): Promise<void> {
     await part(
       "the install script",
       () => denoTests(["tests/install"], join(work, "install.xml"), executables),
+    );
+    await part(
+      "containers",
+      () => denoTests(["tests/container"], join(work, "container.xml"), executables),
     );
     await part("commands that are killed (a sample)", () => killSample(executables));
     await part("commands at the same time (a sample)", () => raceSample(executables));

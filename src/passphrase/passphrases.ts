@@ -2,6 +2,7 @@
 import { type Bytes, utf8, wipe } from "../bytes.ts";
 import { AmeshError } from "../errors.ts";
 import { formatMode, PASSPHRASE_MODE } from "../platform/files.ts";
+import { host } from "../platform/host.ts";
 import { hasEnvironmentVariable, takeEnvironmentSecret } from "../platform/libc.ts";
 import { type Layout, shellQuote } from "../platform/paths.ts";
 import {
@@ -226,7 +227,11 @@ export class Passphrases implements Disposable {
     const excess = findExposure(info, source.kind === "credential");
     if (excess !== null && !this.#warned.has(name)) {
       this.#warned.add(name);
-      this.warn(`${name} is ${excess}; run: chmod 0400 ${shellQuote(source.path)}`);
+      // In a container the engine owns it, and decides by its own settings.
+      const remedy = info?.uid === host.euid()
+        ? `run: chmod 0400 ${shellQuote(source.path)}`
+        : `whoever provides it should give it mode 0400 and user ${host.euid()} as its owner`;
+      this.warn(`${name} is ${excess}; ${remedy}`);
     }
     return info === null ? this.#keep(source, bytes) : bytes;
   }

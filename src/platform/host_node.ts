@@ -13,6 +13,7 @@ type NodeProcess = typeof import("node:process");
 const nodeProcess = () => (globalThis as unknown as { process: NodeProcess }).process;
 const fs = (): Fs => nodeProcess().getBuiltinModule("node:fs");
 const os = () => nodeProcess().getBuiltinModule("node:os");
+const arch = () => nodeProcess().arch === "arm64" ? "arm64" : "x64";
 const isWindows = () => nodeProcess().platform === "win32";
 
 function info(stat: import("node:fs").Stats): FileInfo {
@@ -58,10 +59,11 @@ const nodeLooks: Looks = {
 };
 
 /** Where it is known which libc this runtime was made for, files go through it. */
-const linux = LIBC === null ? null : linuxFiles(() => {
-  const arch = nodeProcess().arch === "arm64" ? "arm64" : "x64";
-  return LIBC === "musl" ? [MUSL_PATHS[arch]] : LINUX_DIRECTORIES[arch].map((path) => `${path}/libc.so.6`);
-}, nodeLooks);
+const linux = LIBC === null ? null : linuxFiles(
+  () => LIBC === "musl" ? [MUSL_PATHS[arch()]] : LINUX_DIRECTORIES[arch()].map((path) => `${path}/libc.so.6`),
+  arch,
+  nodeLooks,
+);
 
 /** The host on Bun. */
 export const nodeHost: Host = {
@@ -71,7 +73,7 @@ export const nodeHost: Host = {
     return platform === "win32" ? "windows" : platform === "darwin" ? "darwin" : "linux";
   },
   get arch() {
-    return nodeProcess().arch === "arm64" ? "arm64" : "x64";
+    return arch();
   },
   get pid() {
     return nodeProcess().pid;

@@ -15,6 +15,8 @@ import {
   readStatx,
   STATX_BASIC_STATS,
   STATX_BYTES,
+  STATX_SYSCALL,
+  SYS_STATX,
 } from "./statx.ts";
 
 /** The calls, as `Host` has them. */
@@ -42,9 +44,14 @@ const NO_STATX = ["EPERM", "ENOSYS"];
 
 /**
  * @param paths of libc, absolute.
+ * @param arch the processor.
  * @param otherwise for where statx(2) is forbidden.
  */
-export function linuxFiles(paths: () => readonly string[], otherwise?: Looks): LinuxFiles {
+export function linuxFiles(
+  paths: () => readonly string[],
+  arch: () => keyof typeof SYS_STATX,
+  otherwise?: Looks,
+): LinuxFiles {
   const libc = library(paths, {
     close: { parameters: ["i32"], result: "i32" },
     fsync: { parameters: ["i32"], result: "i32" },
@@ -54,7 +61,7 @@ export function linuxFiles(paths: () => readonly string[], otherwise?: Looks): L
     // Of these two the result is an ssize_t; its lower half tells all, because no buffer here has 2 GiB.
     read: { parameters: ["i32", "buffer", "size"], result: "i32" },
     write: { parameters: ["i32", "buffer", "size"], result: "i32" },
-    statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
+    syscall: STATX_SYSCALL,
     __errno_location: { parameters: [], result: "address" },
   });
   const errno = new Int32Array(1);
@@ -91,7 +98,7 @@ export function linuxFiles(paths: () => readonly string[], otherwise?: Looks): L
   const statx = (fd: number, name: string, flags: number): FileInfo => {
     const buffer = new Uint8Array(STATX_BYTES);
     const named = path(name);
-    checked("statx", () => libc.statx(fd, named, flags, STATX_BASIC_STATS, buffer));
+    checked("statx", () => libc.syscall(SYS_STATX[arch()], fd, named, flags, STATX_BASIC_STATS, buffer));
     const { kind, mode, uid, size, dev, ino, modifiedMs } = readStatx(buffer);
     return { kind, mode, uid, size, dev, ino, modifiedMs };
   };

@@ -12,6 +12,17 @@ export const AT_FDCWD = -100;
 /** All that stat(2) tells. */
 export const STATX_BASIC_STATS = 0x7ff;
 
+/** statx(2) among the calls of the kernel, by processor (asm/unistd.h). */
+export const SYS_STATX = { x64: 332n, arm64: 291n } as const;
+/**
+ * syscall(2) with the arguments of statx(2): musl before 1.2.4 (Alpine 3.17, Debian 12) has no function of that name.
+ * Off Linux it is not called.
+ */
+export const STATX_SYSCALL = {
+  parameters: ["size", "i32", "buffer", "i32", "u32", "buffer"],
+  result: "i32",
+} as const;
+
 /** By the upper four bits of a mode. */
 const KINDS: Readonly<Record<number, FileInfo["kind"]>> = {
   0o04: "directory",

@@ -12,6 +12,8 @@ import {
   readStatx,
   STATX_BASIC_STATS,
   STATX_BYTES,
+  STATX_SYSCALL,
+  SYS_STATX,
   type SystemFileInfo,
 } from "./statx.ts";
 import { checked, cString, libcPaths, withoutLibc } from "./libc.ts";
@@ -25,7 +27,7 @@ const libc = library(libcPaths, {
   // Called without a mode, so the missing third argument of this variadic function is never read.
   open: { parameters: ["buffer", "i32"], result: "i32" },
   read: { parameters: ["i32", "buffer", "size"], result: "size" },
-  statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
+  syscall: STATX_SYSCALL,
   write: { parameters: ["i32", "buffer", "size"], result: "size" },
 });
 
@@ -121,7 +123,8 @@ export function systemFileInfo(path: string): SystemFileInfo | null {
 function fileInfo(fd: number, path: string, flags: number): SystemFileInfo | null {
   if (host.os !== "linux") return null;
   const buffer = new Uint8Array(STATX_BYTES);
-  const statx = () => libc.statx(fd, cString(path), flags, STATX_BASIC_STATS, buffer) === 0;
+  const number = SYS_STATX[host.arch];
+  const statx = () => libc.syscall(number, fd, cString(path), flags, STATX_BASIC_STATS, buffer) === 0;
   return withoutLibc(statx, () => false) ? readStatx(buffer) : null;
 }
 

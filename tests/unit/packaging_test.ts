@@ -3,12 +3,10 @@ import assert from "node:assert/strict";
 import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { run } from "@stricli/core";
-import { application } from "../../src/cli/app.ts";
-import type { CommandContext } from "../../src/cli/command.ts";
 import { AmeshError, type AmeshErrorCode } from "../../src/errors.ts";
 import { PASSPHRASE_CREDENTIAL } from "../../src/passphrase/sources.ts";
 import { runChild } from "../support/child_process.ts";
+import { complaintOf } from "../support/command_line.ts";
 import { temporaryDirectory } from "../support/temporary_directory.ts";
 
 const PACKAGING = join(import.meta.dirname!, "..", "..", "packaging");
@@ -20,17 +18,6 @@ const SYSTEM_UNITS = ["amesh-init.service", "amesh-boot-report.service"] as cons
 const PLIST = join(PACKAGING, "launchd", "dev.amesh.agent.plist");
 const hasSystemd = runChild(["systemd-analyze", "--version"]).code === 0;
 const hasPython = runChild(["python3", "-c", ""]).code === 0;
-
-/** What the parser says of a command line with an option too many, which it meets last and so never runs. */
-async function complaintOf(args: readonly string[]): Promise<string> {
-  let complaint = "";
-  const context: CommandContext = {
-    process: { stdout: { write: () => {} }, stderr: { write: (text) => void (complaint += text) } },
-    failure: undefined,
-  };
-  await run(application, [...args, "--one-too-many"], context);
-  return complaint;
-}
 
 /** The values of a unit's keys in one section, in their order; a key can stand there often. */
 function sectionOf(unit: string, section: string): Map<string, string[]> {

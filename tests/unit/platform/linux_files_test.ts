@@ -2,13 +2,14 @@ import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import process from "node:process";
 import { test } from "node:test";
-import type { FileInfo } from "../../../src/platform/host.ts";
+import { type FileInfo, host } from "../../../src/platform/host.ts";
 import { libcPaths } from "../../../src/platform/libc.ts";
 import { linuxFiles } from "../../../src/platform/linux_files.ts";
 import { temporaryDirectory } from "../../support/temporary_directory.ts";
 
 const skip = process.platform === "linux" ? false : "only for Linux";
-const files = linuxFiles(libcPaths);
+const arch = () => host.arch;
+const files = linuxFiles(libcPaths, arch);
 const hasCode = (code: string) => (error: unknown) => (error as { code?: unknown }).code === code;
 
 /** What node:fs tells of the same. */
@@ -134,7 +135,7 @@ test("where statx(2) is forbidden, files are looked at in the other way, and onl
     stat: (path: string) => (looked.push(`stat ${path}`), info),
     fstat: () => (looked.push("fstat"), info),
   };
-  const allowed = linuxFiles(libcPaths, otherwise);
+  const allowed = linuxFiles(libcPaths, arch, otherwise);
   allowed.lstat("/");
   assert.throws(() => allowed.stat("/absent"), hasCode("ENOENT"));
   assert.deepEqual(looked, []);
