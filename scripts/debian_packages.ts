@@ -34,6 +34,10 @@ export const REQUIREMENTS: readonly Requirement[] = [
   { program: "mount", package: "mount", why: "makes full and read-only file systems" },
   { program: "python3", package: "python3", why: "answers on sockets, well and badly" },
   { program: "shellcheck", package: "shellcheck", why: "reads the shell scripts" },
+  { program: "minisign", package: "minisign", why: "signs the checksums of a release" },
+  { program: "dpkg-deb", package: "dpkg", why: "makes the Debian packages of a release" },
+  { program: "ruby", package: "ruby", why: "runs the Homebrew formula" },
+  { program: "rubocop", package: "rubocop", why: "reads the Homebrew formula" },
   { program: "gcc", package: "gcc", why: "compiles the program that kills commands" },
   {
     program: "the headers of the C library",

@@ -53,8 +53,7 @@ export async function writeSums(directory: string): Promise<ReadonlyMap<string, 
   return sums;
 }
 
-/** The text of `SHA256SUMS`. */
-export function formatSums(sums: ReadonlyMap<string, string>): string {
+function formatSums(sums: ReadonlyMap<string, string>): string {
   return [...sums].map(([name, sum]) => `${sum}  ${name}\n`).join("");
 }
 
@@ -75,6 +74,7 @@ export async function signSums(directory: string, key: SigningKey, comment: stri
   if (!success) throw new CompileError(`minisign does not sign with "${key.secretKeyFile}"`);
   const verified = await runProgram(["minisign", "-V", "-Q", "-P", key.publicKey, ...files]);
   if (!verified.success || verified.stdout.trim() !== comment) {
-    throw new CompileError(`the signature does not verify with the public key: ${verified.text.trim()}`);
+    const said = verified.text.trim().replaceAll(/\s+/g, " ");
+    throw new CompileError(`the signature does not verify with the public key: ${said}`);
   }
 }
