@@ -99,4 +99,7 @@ Dir.mktmpdir do |directory|
   formula.assert_equal 1, tops.length
   Dir.chdir(File.join(directory, tops.first)) { formula.install }
 end
-Dir.mktmpdir { |home| Dir.chdir(home) { formula.instance_eval(&Formula.last.test_block) } }
+Dir.mktmpdir do |home|
+  ENV["HOME"] = home
+  Dir.chdir(home) { formula.instance_eval(&Formula.last.test_block) }
+end

@@ -11,7 +11,12 @@ const schema = (name: string) =>
 
 /** What is wrong with a bill of materials, one fault per line; empty when nothing is. */
 export function complaintsOfSbom(bom: unknown): string {
-  const ajv = new Ajv({ strict: false, allErrors: true, schemas: [schema("spdx"), schema("jsf-0.82")] });
+  const ajv = new Ajv({ strict: false, allErrors: true });
+  for (const name of ["spdx", "jsf-0.82", "cryptography-defs"]) {
+    // By the name under which the copy in the package is referred to, not by the id that it has.
+    const { $id: _, ...content } = schema(name);
+    ajv.addSchema(content, `http://cyclonedx.org/schema/${name}.SNAPSHOT.schema.json`);
+  }
   addFormats.default(ajv);
   // Formats of internationalised addresses, which no field of ours has.
   for (const format of ["idn-email", "iri-reference"]) ajv.addFormat(format, true);
