@@ -28,7 +28,7 @@ const FORMULA = "packaging/homebrew/amesh.rb.in";
 async function makeFiles(request: Request, commit: Commit, work: string, output: string): Promise<void> {
   const { version, targets, releases } = request;
   const executables = await readyExecutables(request, join(work, "executables"));
-  const documents = await makeDocuments(join(work, "documents"));
+  const documents = await makeDocuments(join(work, "documents"), commit.time);
 
   const pack = async (row: Request["targets"][number]) => {
     const helper = row.name.startsWith("darwin-") ? request.helper : undefined;

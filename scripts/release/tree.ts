@@ -25,12 +25,19 @@ const COMPLETIONS: readonly { readonly shell: string; readonly path: string }[] 
   { shell: "fish", path: "share/fish/vendor_completions.d/amesh.fish" },
 ];
 
-/** Makes man pages and completions. @param directory is made. @throws {CompileError} */
-export async function makeDocuments(directory: string): Promise<Documents> {
+/**
+ * Makes man pages and completions.
+ *
+ * @param directory is made.
+ * @param time that the man pages show as a date, in seconds since 1970.
+ * @throws {CompileError}
+ */
+export async function makeDocuments(directory: string, time: number): Promise<Documents> {
   await installPackages();
   const man = join(directory, "man");
   await Deno.mkdir(man, { recursive: true });
-  await printed([Deno.execPath(), "run", "--allow-all", "scripts/man.ts", man], "make the man pages");
+  const env = { ...Deno.env.toObject(), SOURCE_DATE_EPOCH: `${time}` };
+  await printed([Deno.execPath(), "run", "--allow-all", "scripts/man.ts", man], "make the man pages", env);
   const pages = (await Array.fromAsync(Deno.readDir(man))).map(({ name }) => name).sort();
   const documents = pages.map((name) => file(`share/man/man1/${name}`, join(man, name)));
   for (const { shell, path } of COMPLETIONS) {
@@ -44,8 +51,12 @@ export async function makeDocuments(directory: string): Promise<Documents> {
   return [...documents, ...texts.map((name) => file(`share/doc/amesh/${name}`, join(ROOT, name)))];
 }
 
-async function printed(argv: readonly string[], what: string): Promise<string> {
-  const { success, text, stdout } = await runProgram(argv);
+async function printed(
+  argv: readonly string[],
+  what: string,
+  env?: Readonly<Record<string, string>>,
+): Promise<string> {
+  const { success, text, stdout } = await runProgram(argv, env === undefined ? {} : { env });
   if (!success) throw new CompileError(`cannot ${what}:\n${text.trim()}`);
   return stdout;
 }
