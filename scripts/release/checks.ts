@@ -28,7 +28,7 @@ export async function checkRelease(request: Request): Promise<Commit> {
   const changes = await git("status", "--porcelain");
   if (changes !== "" && !allowDirty) {
     const count = changes.split("\n").length;
-    throw new CompileError(`${count} files differ from the commit: commit them, or give --allow-dirty`);
+    throw new CompileError(`the files differ from the commit (${count}): commit them, or give --allow-dirty`);
   }
   const [id, time] = (await git("log", "-1", "--format=%H %ct")).split(" ") as [string, string];
   const isTrial = !await isTagged(`v${version}`, id);

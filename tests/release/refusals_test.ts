@@ -100,7 +100,7 @@ test("a release is refused for a public key that belongs to another secret one, 
 test("a release is refused while files differ from the commit, unless that is wanted", () => {
   const path = join(place.path, "new.txt");
   writeFileSync(path, "new");
-  refuses(ARM, /: 1 files differ from the commit: commit them, or give --allow-dirty$/m);
+  refuses(ARM, /: the files differ from the commit \(1\): commit them, or give --allow-dirty$/m);
   const { code, stderr } = place.release([...ARM, "--allow-dirty"]);
   assert.equal(code, 0, stderr);
   rmSync(path);
