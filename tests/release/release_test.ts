@@ -16,9 +16,11 @@ const skip = BUN === undefined ? "AMESH_TEST_BUN names no executable" : false;
 const RELEASES = "https://releases.example/amesh";
 const archive = (target: string) => `amesh-${VERSION}-${target}`;
 
+let place: ReleasePlace | undefined;
+
 /** One release, of which every test looks at a part. */
 class Release {
-  readonly place = new ReleasePlace("amesh");
+  readonly place: ReleasePlace = place = new ReleasePlace("amesh");
   readonly dist: string = this.place.dist;
   readonly key: string;
   readonly output: string;
@@ -75,10 +77,23 @@ class Release {
   }
 }
 
-let made: Release | undefined;
-/** Made by the first test that needs it: it takes as long as two packages of 112 MB need. */
-const release = () => made ??= new Release();
-after(() => made?.place[Symbol.dispose]());
+let made: { readonly release: Release } | { readonly failure: unknown } | undefined;
+/** Made once, by the first test that needs it: it takes as long as two packages of 112 MB need. */
+function release(): Release {
+  made ??= make();
+  if ("failure" in made) throw made.failure;
+  return made.release;
+}
+
+function make(): NonNullable<typeof made> {
+  try {
+    return { release: new Release() };
+  } catch (failure) {
+    place?.[Symbol.dispose]();
+    return { failure };
+  }
+}
+after(() => made !== undefined && "release" in made && place?.[Symbol.dispose]());
 
 test("a release has an archive per target, two packages, and what comes with them", { skip }, () => {
   const { place } = release();
