@@ -8,7 +8,7 @@
 import { basename, dirname, join, resolve } from "node:path";
 
 /** The version that is downloaded, and whose runtime is embedded. */
-const BUN_VERSION = "1.4.5";
+export const BUN_VERSION = "1.4.5";
 /** The Deno releases whose compiler and base runtime this was tested with. */
 const DENO_SERIES = "2.9.";
 
@@ -16,7 +16,10 @@ const ROOT = resolve(import.meta.dirname!, "..");
 const MAIN = "main.ts";
 /** Started by `new Worker(new URL("./argon2id_worker.ts", import.meta.url))`, the first on Deno only. */
 const WORKERS = ["src/crypto/argon2id_worker.ts", "src/agent/agent_worker.ts"];
-const CHECKSUMS = "SHA256SUMS";
+/** Every module that a thread of amesh starts with. */
+export const MODULES: readonly string[] = [MAIN, ...WORKERS];
+/** Not SHA256SUMS: that is the list of a release. */
+const CHECKSUMS = "executables.sha256";
 
 /** A build that failed for a reason that the message explains in full. */
 export class CompileError extends Error {
@@ -55,6 +58,7 @@ export interface Outcome {
   readonly success: boolean;
   /** stderr, then stdout. */
   readonly text: string;
+  readonly stdout: string;
 }
 
 /** How a program is run. */
@@ -94,7 +98,8 @@ export async function runProgram(argv: readonly string[], options: RunOptions = 
   clearTimeout(timer);
   const decoder = new TextDecoder();
   const ended = signal === null ? "" : `\nended by ${signal}\n`;
-  return { success, text: decoder.decode(stderr) + decoder.decode(stdout) + ended };
+  const printed = decoder.decode(stdout);
+  return { success, text: decoder.decode(stderr) + printed + ended, stdout: printed };
 }
 
 /** The Bun that bundles and compiles, as the start of an argument list. */
@@ -146,8 +151,7 @@ export async function bundleForDeno(
       "--entry-naming=[name].[ext]",
       "--chunk-naming=chunk-[hash].[ext]",
       `--outdir=${directory}`,
-      MAIN,
-      ...WORKERS,
+      ...MODULES,
     ],
     "bundle the source",
     verbose,
@@ -223,15 +227,15 @@ async function compileWithBun(build: Build, executable: string): Promise<void> {
       ...build.name.startsWith("linux-") ? [`--define=AMESH_LIBC=${JSON.stringify(libcOf(build.name))}`] : [],
       `--target=${build.bunTarget}`,
       `--outfile=${executable}`,
-      MAIN,
-      ...WORKERS,
+      ...MODULES,
     ],
     `compile ${build.name} with Bun`,
     build.verbose,
   );
 }
 
-async function sha256(path: string): Promise<{ readonly size: number; readonly sha256: string }> {
+/** Size in bytes of a file, and its digest in lower-case hex. */
+export async function sha256(path: string): Promise<{ readonly size: number; readonly sha256: string }> {
   const bytes = await Deno.readFile(path);
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   return { size: bytes.length, sha256: digest.toHex() };
@@ -240,7 +244,7 @@ async function sha256(path: string): Promise<{ readonly size: number; readonly s
 /**
  * Makes one executable and moves it to its place.
  *
- * @param listed whether its checksum goes into `SHA256SUMS` beside it.
+ * @param listed whether its checksum goes into `executables.sha256` beside it.
  * @throws {CompileError} whatever prevented it.
  */
 export async function buildExecutable(build: Build, listed: boolean): Promise<Built> {

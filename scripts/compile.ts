@@ -133,7 +133,7 @@ const USAGE = `usage: deno task compile [options]
   --target NAME|all     ${TARGETS.map((row) => row.name).join(", ")}
                         (default: this machine)
   --runtime deno|bun    the runtime to embed (default: bun for musl, deno for the others)
-  --output FILE         where to write it (one target only; default: dist/amesh-NAME, listed in dist/SHA256SUMS)
+  --output FILE         where to write it (one target only; default: dist/amesh-NAME, listed in dist/executables.sha256)
   --team-id ID          the team that will sign the executable (macOS, Deno): only with it can the Secure Enclave be used
   --print-permissions   print the Deno permission flags on one line, build nothing
   --verbose             show what the compilers say`;
@@ -148,7 +148,8 @@ interface Request {
   readonly verbose: boolean;
 }
 
-class UsageError extends Error {}
+/** A command line that asks for what is not there. */
+export class UsageError extends Error {}
 
 const OPTIONS = {
   target: { type: "string", multiple: true },
@@ -166,10 +167,7 @@ function parseRequest(args: readonly string[]): Request {
     if (given[0] === "") throw new UsageError(`--${name} needs a value`);
     return given[0];
   };
-  const runtime = value("runtime");
-  if (runtime !== undefined && runtime !== "deno" && runtime !== "bun") {
-    throw new UsageError(`unknown runtime "${runtime}": expected deno or bun`);
-  }
+  const runtime = parseRuntime(value("runtime"));
   const targets = findTargets(value("target"));
   const output = value("output");
   if (output !== undefined && targets.length > 1) throw new UsageError("--output needs a single --target");
@@ -187,7 +185,14 @@ function parseOptions(args: readonly string[]) {
   }
 }
 
-function findTargets(name: string | undefined): readonly Target[] {
+/** The value of `--runtime`. @throws {UsageError} */
+export function parseRuntime(name: string | undefined): Runtime | undefined {
+  if (name === undefined || name === "deno" || name === "bun") return name;
+  throw new UsageError(`unknown runtime "${name}": expected deno or bun`);
+}
+
+/** The value of `--target`; without one the target of this machine. @throws {UsageError} */
+export function findTargets(name: string | undefined): readonly Target[] {
   if (name === "all") return TARGETS;
   const found = name === undefined ? hostTarget() : TARGETS.find((row) => row.name === name);
   if (found !== undefined) return [found];
@@ -223,7 +228,7 @@ function checkDeno(targets: readonly Target[]): void {
 }
 
 /** Says of an executable for macOS what macOS would find: neither compiler signs the one for x64 anew. */
-async function warnOfSignature(path: string): Promise<void> {
+export async function warnOfSignature(path: string): Promise<void> {
   for (const { problems } of readMachO(await Deno.readFile(path))) {
     for (const problem of problems) {
       console.error(`compile: warning: ${path}: ${problem}; sign it on a Mac: scripts/sign_macos.sh`);

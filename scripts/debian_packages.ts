@@ -44,6 +44,10 @@ export const REQUIREMENTS: readonly Requirement[] = [
   { program: "wget", package: "wget", why: "fetches it where there is no curl" },
   { program: "minisign", package: "minisign", why: "signs releases and checks their signatures" },
   { program: "cfssl", package: "golang-cfssl", why: "is a certificate authority that runs" },
+  { program: "minisign", package: "minisign", why: "signs the checksums of a release" },
+  { program: "dpkg-deb", package: "dpkg", why: "makes the Debian packages of a release" },
+  { program: "ruby", package: "ruby", why: "runs the Homebrew formula" },
+  { program: "rubocop", package: "rubocop", why: "reads the Homebrew formula" },
   { program: "gcc", package: "gcc", why: "compiles the program that kills commands" },
   {
     program: "the headers of the C library",

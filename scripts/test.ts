@@ -218,6 +218,7 @@ async function run(work: string): Promise<void> {
       "containers",
       () => denoTests(["tests/container"], join(work, "container.xml"), executables),
     );
+    await part("release", () => denoTests(["tests/release"], join(work, "release.xml"), executables));
     await part("commands that are killed (a sample)", () => killSample(executables));
     await part("commands at the same time (a sample)", () => raceSample(executables));
   };

@@ -188,7 +188,7 @@ for (const [name, arch, identifier, expected] of signatures) {
   });
 }
 
-test("builds at the same time give the same executable, listed once in SHA256SUMS", async () => {
+test("builds at the same time give the same executable, listed once in executables.sha256", async () => {
   using scratch = new Scratch();
   const directory = scratch.directory();
   const build = (file: string) =>
@@ -202,9 +202,14 @@ test("builds at the same time give the same executable, listed once in SHA256SUM
   const [first, again, other] = await Promise.all([build("amesh-a"), build("amesh-a"), build("amesh-b")]);
   assert.equal(first.sha256, again.sha256);
   assert.equal(first.sha256, other.sha256);
-  const list = readFileSync(join(directory, "SHA256SUMS"), "utf8");
+  const list = readFileSync(join(directory, "executables.sha256"), "utf8");
   assert.equal(list, `${first.sha256}  amesh-a\n${first.sha256}  amesh-b\n`);
-  assert.deepEqual(readdirSync(directory).sort(), [".SHA256SUMS.lock", "SHA256SUMS", "amesh-a", "amesh-b"]);
+  assert.deepEqual(readdirSync(directory).sort(), [
+    ".executables.sha256.lock",
+    "amesh-a",
+    "amesh-b",
+    "executables.sha256",
+  ]);
   assert.equal(statSync(first.path).mode & 0o777, 0o755 & ~process.umask());
   const { stdout } = run([first.path, "--version"], { cwd: directory, env: {} });
   assert.equal(stdout, `amesh ${VERSION}\n`);
