@@ -5,6 +5,7 @@
  */
 import { utf8 } from "../bytes.ts";
 import { AmeshError } from "../errors.ts";
+import { printable } from "./printable.ts";
 
 /** Lifetimes in seconds: the shortest, the longest that is given unasked, and the longest of all. */
 export const MIN_LIFETIME_SECONDS = 10;
@@ -215,7 +216,7 @@ function tooLarge(): AmeshError {
   );
 }
 
-const quoted = (text: string) => JSON.stringify(text.slice(0, 64));
+const quoted = (text: string) => `"${printable(text.slice(0, 40))}"`;
 
 /** A JSON object, after what may stand in front of one, in latin1 and without zero bytes. */
 const OBJECT_START = /^(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?\s*\{/;

@@ -38,6 +38,7 @@ test("every parser of bytes from outside is a target", () => {
     "protocol-message",
     "agent-message",
     "agent-frames",
+    "jwt-claim",
   ];
   assert.deepEqual(TARGETS.map(({ name }) => name), names);
 });

@@ -29,7 +29,7 @@ const MAX_PAYLOAD_BYTES = 16 * 1024 * 1024;
 export async function jws(flags: JwsFlags, file = "-"): Promise<void> {
   const { detached, typ, noAgent, allowProtocolMessage, passphraseFd, json } = flags;
   if (!isMediaType(typ)) {
-    throw new AmeshError("ERR_USAGE", `cannot use ${JSON.stringify(typ.slice(0, 64))} for --typ`, {
+    throw new AmeshError("ERR_USAGE", `cannot use ${JSON.stringify(typ.slice(0, 40))} for --typ`, {
       hint: "give a media type, such as example or application/example",
     });
   }
