@@ -33,6 +33,19 @@ export const REQUIREMENTS: readonly Requirement[] = [
   { program: "flock", package: "util-linux", why: "holds amesh's lock" },
   { program: "mount", package: "mount", why: "makes full and read-only file systems" },
   { program: "python3", package: "python3", why: "answers on sockets, well and badly" },
+  {
+    program: "PyJWT",
+    file: "/usr/lib/python3/dist-packages/jwt/__init__.py",
+    package: "python3-jwt",
+    why: "reads the tokens that amesh makes",
+  },
+  {
+    program: "the Python library cryptography",
+    file: "/usr/lib/python3/dist-packages/cryptography/__init__.py",
+    package: "python3-cryptography",
+    why: "PyJWT needs",
+  },
+  { program: "faketime", package: "faketime", why: "makes tokens at other times" },
   { program: "shellcheck", package: "shellcheck", why: "reads the shell scripts" },
   { program: "gcc", package: "gcc", why: "compiles the program that kills commands" },
   {

@@ -50,6 +50,20 @@ test("signingInput() is the same for every division into pieces, empty ones too"
   );
 });
 
+test("signingInput() keeps nothing back but what makes no whole characters", async () => {
+  let given = 0;
+  async function* payload(): AsyncGenerator<Uint8Array> {
+    for (; given < 10; given++) yield new Uint8Array(100);
+  }
+  const input = signingInput("h", payload());
+  await input.next();
+  for (let read = 1; read <= 10; read++) {
+    const { value } = await input.next();
+    assert.equal(given, read - 1);
+    assert.ok(value instanceof Uint8Array && value.length >= 132 && value.length <= 136);
+  }
+});
+
 test("jwsHeader() has its members in one order, and certificates in base64", () => {
   assert.equal(JSON.stringify(jwsHeader("JWT", "k", null)), '{"alg":"ES256","typ":"JWT","kid":"k"}');
   const chain = [Uint8Array.of(0xfb, 0xff), Uint8Array.of(1)];
