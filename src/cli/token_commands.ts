@@ -4,6 +4,7 @@ import { command, flag, inputFile, json, optionalDuration, passphraseFd, several
 import type { JwsFlags } from "./commands/jws.ts";
 import type { JwtFlags } from "./commands/jwt.ts";
 
+const headerX5c = flag("Put the certificates of the key into the header");
 const noAgent = flag("Open the key here, also where an agent holds it");
 
 /** `jwt` */
@@ -28,6 +29,7 @@ export const jwt = command<JwtFlags, []>({
       },
       expires: optionalDuration("For how long it is valid: 10s to 1h", "TIME", "5m"),
       longLived: flag("Let it be valid for up to 24h"),
+      headerX5c,
       noAgent,
       passphraseFd,
       json,
@@ -53,6 +55,7 @@ export const jws = command<JwsFlags, [file?: string]>({
         placeholder: "TYPE",
         default: JWS_TYPE,
       },
+      headerX5c,
       noAgent,
       allowProtocolMessage: flag("Sign also what a verifier could take for a token"),
       passphraseFd,

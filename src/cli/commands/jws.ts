@@ -9,6 +9,7 @@ import { openInput, readPieces, readSmallInput } from "../../platform/input.ts";
 import { forbidInspection } from "../../platform/libc.ts";
 import { ameshLayout } from "../../platform/paths.ts";
 import { refuseClaims, refuseTokenType } from "../claims_guard.ts";
+import { loadHeaderChain } from "../header_chain.ts";
 import { print, printJson, warn } from "../output.ts";
 import { requireOneReader } from "../standard_input.ts";
 
@@ -16,6 +17,7 @@ import { requireOneReader } from "../standard_input.ts";
 export type JwsFlags = {
   readonly detached: boolean;
   readonly typ: string;
+  readonly headerX5c: boolean;
   readonly noAgent: boolean;
   readonly allowProtocolMessage: boolean;
   readonly passphraseFd?: number;
@@ -27,7 +29,7 @@ const MAX_PAYLOAD_BYTES = 16 * 1024 * 1024;
 
 /** @throws {AmeshError} `ERR_USAGE`: it could be taken for a token, or the payload is too large; as `signJws`. */
 export async function jws(flags: JwsFlags, file = "-"): Promise<void> {
-  const { detached, typ, noAgent, allowProtocolMessage, passphraseFd, json } = flags;
+  const { detached, typ, headerX5c, noAgent, allowProtocolMessage, passphraseFd, json } = flags;
   if (!isMediaType(typ)) {
     throw new AmeshError("ERR_USAGE", `cannot use ${JSON.stringify(typ.slice(0, 40))} for --typ`, {
       hint: "give a media type, such as example or application/example",
@@ -42,7 +44,8 @@ export async function jws(flags: JwsFlags, file = "-"): Promise<void> {
   const payload: Message = allowProtocolMessage ? message : refuseClaims(message);
   const options = { useAgent: !noAgent, background: false, passphraseFd, warn };
   const identity = await loadIdentity(layout);
-  const made = await signJws(layout, identity, { typ, chain: null, payload }, options);
+  const chain = headerX5c ? await loadHeaderChain(layout, identity) : null;
+  const made = await signJws(layout, identity, { typ, chain, payload }, options);
   const text = compactJws(
     made.encodedHeader,
     content === null ? "" : encodeBase64Url(content),

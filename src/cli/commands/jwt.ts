@@ -8,6 +8,7 @@ import { parseJsonClaim, parseTextClaim, requireLifetime, tokenClaims } from "..
 import { withIdentity } from "../../identity/store.ts";
 import { forbidInspection } from "../../platform/libc.ts";
 import { ameshLayout } from "../../platform/paths.ts";
+import { loadHeaderChain } from "../header_chain.ts";
 import { print, printJson, warn } from "../output.ts";
 
 /** Options of `jwt`. */
@@ -18,6 +19,7 @@ export type JwtFlags = {
   /** Seconds. */
   readonly expires: number;
   readonly longLived: boolean;
+  readonly headerX5c: boolean;
   readonly noAgent: boolean;
   readonly passphraseFd?: number;
   readonly json: boolean;
@@ -32,7 +34,7 @@ const CLOCK_SLACK_MS = 60_000;
 
 /** @throws {AmeshError} `ERR_USAGE`: an option makes no good token; as `signJws`. */
 export async function jwt(flags: JwtFlags): Promise<void> {
-  const { audience, expires: lifetime, longLived, noAgent, passphraseFd, json } = flags;
+  const { audience, expires: lifetime, longLived, headerX5c, noAgent, passphraseFd, json } = flags;
   requireLifetime(lifetime, longLived);
   const claims = [
     ...(flags.claim ?? []).map(parseTextClaim),
@@ -51,7 +53,11 @@ export async function jwt(flags: JwtFlags): Promise<void> {
       id: encodeBase64Url(crypto.getRandomValues(new Uint8Array(TOKEN_ID_BYTES))),
       claims,
     });
-    const request = { typ: JWT_TYPE, chain: null, payload: inOnePiece(utf8(JSON.stringify(payload))) };
+    const request = {
+      typ: JWT_TYPE,
+      chain: headerX5c ? await loadHeaderChain(layout, identity) : null,
+      payload: inOnePiece(utf8(JSON.stringify(payload))),
+    };
     const options = { useAgent: !noAgent, background: false, passphraseFd, warn };
     return { payload, ...await signJws(layout, identity, request, options) };
   });
