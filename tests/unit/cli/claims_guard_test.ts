@@ -46,7 +46,7 @@ for (const size of SIZES) {
 
 test("refuseClaims() finds a claim wherever a long object is cut", async () => {
   for (let before = 0; before < 25; before++) {
-    const json = `{"a":"${padding}${"y".repeat(before)}","\\u0065xp":1,"b":"${padding}"}`;
+    const json = `{"a":"${padding.slice(30)}${"y".repeat(before)}","\\u0065xp":1,"b":"${padding}"}`;
     await assert.rejects(passOn(utf8(json), PROTOCOL_START_BYTES), refused, `${before}`);
   }
 });
