@@ -1,7 +1,8 @@
 /** What amesh signs is read by Python's JOSE library. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { signJws } from "../../../src/agent/token.ts";
 import { utf8 } from "../../../src/bytes.ts";
@@ -9,7 +10,7 @@ import { expandPoint, inOnePiece } from "../../../src/crypto/p256.ts";
 import { compactJws, encodeJsonPart } from "../../../src/formats/jws.ts";
 import { tokenClaims } from "../../../src/formats/jwt_claims.ts";
 import { formatPublicKey } from "../../../src/formats/public_key.ts";
-import { ameshPlace, identityOf } from "../../support/amesh_place.ts";
+import { type AmeshPlace, ameshPlace, identityOf } from "../../support/amesh_place.ts";
 
 /** Debian's own: that is where its packages are. */
 const PYTHON = "/usr/bin/python3";
@@ -29,34 +30,60 @@ def read(**changes):
 print(json.dumps([read(), read(audience="b"), read(issuer="c"), read(algorithms=["ES384"])]))
 `;
 
-test("PyJWT verifies a token by the JWK set, and refuses it for somebody else and when it has expired", {
+/** A token that was made at this time, its claims, and the JWK set of its key. */
+async function tokenOf(place: AmeshPlace, audience: string, issuedAt: number) {
+  const identity = await identityOf("floor");
+  const jwks = await formatPublicKey(await expandPoint(identity.publicKey), "jwks", "");
+  const claims = tokenClaims({
+    deviceId: identity.fields.deviceId,
+    audience: [audience],
+    issuedAt,
+    lifetime: 300,
+    id: "i",
+    claims: [{ name: "role", value: ["r\u00f4le", 5, null] }],
+  });
+  const request = { typ: "JWT", chain: null, payload: inOnePiece(utf8(JSON.stringify(claims))) };
+  const options = { useAgent: false, background: false, warn: place.warn };
+  const made = await signJws(place.layout, identity, request, options);
+  const token = compactJws(made.encodedHeader, encodeJsonPart(claims), made.signature);
+  return {
+    token,
+    claims: JSON.parse(JSON.stringify(claims)),
+    jwks: JSON.parse(new TextDecoder().decode(jwks)),
+  };
+}
+
+const now = () => Math.floor(Date.now() / 1000);
+
+test("PyJWT verifies a token by the JWK set, and refuses it for somebody else and outside of its time", {
   skip,
 }, async () => {
   using place = ameshPlace("floor");
-  const identity = await identityOf("floor");
-  const { deviceId } = identity.fields;
-  const jwks = await formatPublicKey(await expandPoint(identity.publicKey), "jwks", "");
   const answersAt = async (issuedAt: number) => {
-    const facts = { deviceId, audience: ["a"], issuedAt, lifetime: 300, id: "i", claims: [] };
-    const claims = tokenClaims({ ...facts, claims: [{ name: "role", value: ["r\u00f4le", 5, null] }] });
-    const request = { typ: "JWT", chain: null, payload: inOnePiece(utf8(JSON.stringify(claims))) };
-    const options = { useAgent: false, background: false, warn: place.warn };
-    const made = await signJws(place.layout, identity, request, options);
-    const token = compactJws(made.encodedHeader, encodeJsonPart(claims), made.signature);
-    const input = JSON.stringify({ token, jwks: JSON.parse(new TextDecoder().decode(jwks)) });
-    const { status, stdout, stderr } = spawnSync(PYTHON, ["-I", "-c", READ], { input, encoding: "utf8" });
+    const made = await tokenOf(place, "a", issuedAt);
+    const options = { input: JSON.stringify(made), encoding: "utf8" } as const;
+    const { status, stdout, stderr } = spawnSync(PYTHON, ["-I", "-c", READ], options);
     assert.equal(status, 0, stderr);
-    return { claims, answers: JSON.parse(stdout) };
+    return { claims: made.claims, answers: JSON.parse(stdout) };
   };
-  const now = Math.floor(Date.now() / 1000);
-  const { claims, answers } = await answersAt(now);
-  assert.deepEqual(answers, [
-    JSON.parse(JSON.stringify(claims)),
-    "InvalidAudienceError",
-    "InvalidIssuerError",
-    "InvalidAlgorithmError",
-  ]);
-  assert.equal((await answersAt(now - 301)).answers[0], "ExpiredSignatureError");
+  const { claims, answers } = await answersAt(now());
+  assert.deepEqual(answers, [claims, "InvalidAudienceError", "InvalidIssuerError", "InvalidAlgorithmError"]);
+  assert.equal((await answersAt(now() - 301)).answers[0], "ExpiredSignatureError");
   // Made by a clock that is two minutes ahead.
-  assert.equal((await answersAt(now + 120)).answers[0], "ImmatureSignatureError");
+  assert.equal((await answersAt(now() + 120)).answers[0], "ImmatureSignatureError");
+});
+
+test("the example for Python in docs/tokens.md verifies what its example makes", { skip }, async () => {
+  using place = ameshPlace("floor");
+  const document = readFileSync(join(import.meta.dirname!, "..", "..", "..", "docs", "tokens.md"), "utf8");
+  const [, example = ""] = /^```python\n([\s\S]*?)^```$/m.exec(document) ?? [];
+  const verified = async (audience: string) => {
+    const { token, claims, jwks } = await tokenOf(place, audience, now());
+    writeFileSync(place.file("jwks.json"), JSON.stringify(jwks));
+    const options = { cwd: dirname(place.file("jwks.json")), encoding: "utf8" } as const;
+    return { claims, ...spawnSync(PYTHON, ["-I", "-c", example, token], options) };
+  };
+  const { claims, stdout, stderr } = await verified("https://api.example.com");
+  assert.deepEqual(JSON.parse(stdout || "null"), claims, stderr);
+  assert.match((await verified("https://other.example.com")).stderr, /InvalidAudienceError/);
 });
