@@ -186,6 +186,9 @@ function requireMemberName(claim: string, name: string): void {
 }
 
 function requireAudience(audience: readonly string[]): void {
+  if (audience.length === 0) {
+    throw new AmeshError("ERR_USAGE", "cannot make a token for nobody: it has no audience");
+  }
   for (const [i, name] of audience.entries()) {
     const why = name === ""
       ? "it is empty"

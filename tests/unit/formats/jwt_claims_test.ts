@@ -126,6 +126,7 @@ test("tokenClaims() refuses two claims of one name, however it is spelt", () => 
 });
 
 test("tokenClaims() refuses an audience that is empty, unfit or named twice", () => {
+  assert.throws(() => tokenClaims({ ...FACTS, audience: [] }), ameshError("ERR_USAGE", /no audience$/));
   for (const audience of [[""], ["a", ""], ["a b"], ["a\n"], ["\u200b"]]) {
     assert.throws(() => tokenClaims({ ...FACTS, audience }), ameshError("ERR_USAGE", /audience/));
   }
