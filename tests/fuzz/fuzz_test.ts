@@ -35,6 +35,8 @@ test("every parser of bytes from outside is a target", () => {
     "tss2-key",
     "public-key",
     "signature",
+    "certificate",
+    "subject",
     "protocol-message",
     "agent-message",
     "agent-frames",
