@@ -14,7 +14,7 @@ import { formatHeader, formatProcessHead, type Group, measureGroup } from "./ben
 const USAGE = `usage: deno task bench [processes|agent] [options]
 
   processes     whole processes of commands
-  agent         signatures a second of the agent, its memory, and sign and csr through it (default: both)
+  agent         signatures a second of the agent, its memory, and sign, csr and jwt through it (default: both)
 
   --runs N      rounds of every group (default 20; a third of them for the file of 1 GiB)
   --only REGEX  figures whose title matches (default all)

@@ -23,7 +23,7 @@ type Shape = typeof SHAPES[number];
 
 const MEMORY_TITLE = "`agent`, memory";
 const SIGN_TITLE = "`sign` of a small file through the agent";
-const REQUEST_TITLE = "`csr`";
+const REQUEST_TITLE = "`csr` and `jwt`";
 /** After so many signatures it is looked at: one, when all that is opened late is open; when it is warm; later. */
 const MEMORY_SIGNATURES = [1, 20_000, 100_000];
 /** Signatures before a shape is measured; their speed says how many a round takes. */
@@ -351,7 +351,7 @@ function throughAgent(
   };
 }
 
-/** The same request by OpenSSL, whose key lies in a file, open to everybody who reads it. */
+/** A request and a token, beside a request by OpenSSL, whose key lies in a file, open to everybody who reads it. */
 async function requestGroup(
   program: Programs,
   agent: Agent,
@@ -365,6 +365,7 @@ async function requestGroup(
     name: "openssl req -new",
     command: command([openssl, "req", "-new", "-key", key, ...names]),
   };
+  const token = [...program.amesh, "jwt", "--audience", "https://api.example.com"];
   const request = [...program.amesh, "csr", "--subject", "CN=web-1", "--dns", "web-1.example.org"];
   return {
     title: REQUEST_TITLE,
@@ -379,6 +380,11 @@ async function requestGroup(
       {
         name: `amesh csr without, ${program.title}`,
         command: command([...request, "--no-agent"], "agent"),
+        peer: { name: peer.name, goal: null },
+      },
+      {
+        ...throughAgent(program, agent, work, command(token, "agent")),
+        name: `amesh jwt through the agent, ${program.title}`,
         peer: { name: peer.name, goal: null },
       },
     ],

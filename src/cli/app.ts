@@ -33,6 +33,7 @@ import type { PublicKeyFlags } from "./commands/public_key.ts";
 import type { RotateFlags } from "./commands/rotate.ts";
 import { passphrase } from "./passphrase_commands.ts";
 import { SIGN_DEFAULTS, type SignFlags } from "./sign_flags.ts";
+import { jws, jwt } from "./token_commands.ts";
 import type { StatusFlags } from "./commands/status.ts";
 import type { VerifyFlags } from "./commands/verify.ts";
 import type { VerifyRotationFlags } from "./commands/verify_rotation.ts";
@@ -163,8 +164,14 @@ const verify = command<VerifyFlags, [file?: string]>({
 
 const publicKey = command<PublicKeyFlags, []>({
   brief: "Print this machine's public key",
-  description: "Needs no passphrase and no hardware. base64 and hex are the compressed point, 33 bytes.",
-  examples: ["amesh public-key > my-server.pem", "amesh public-key --format ssh >> authorized_keys"],
+  description:
+    "Needs no passphrase and no hardware. base64 and hex are the compressed point, 33 bytes; jwks is what a\n" +
+    "verifier of tokens is configured with.",
+  examples: [
+    "amesh public-key > my-server.pem",
+    "amesh public-key --format ssh >> authorized_keys",
+    "amesh public-key --format jwks > jwks.json",
+  ],
   parameters: {
     flags: {
       format: { kind: "enum", brief: "Form of the key", values: PUBLIC_KEY_FORMATS, default: "pem" },
@@ -269,6 +276,8 @@ export const application = buildApplication(
       doctor,
       sign,
       verify,
+      jwt,
+      jws,
       publicKey,
       rotate,
       verifyRotation,

@@ -127,9 +127,13 @@ export const duration = (value: string): number => {
   return Number(count) * (SECONDS[unit.toLowerCase()] as number);
 };
 
-/** A time in seconds, 0 when it is left out. */
-export const optionalDuration = (brief: string, placeholder: string) =>
-  ({ kind: "parsed", brief, parse: duration, placeholder, default: "0" }) as const;
+/** A time in seconds; `byDefault` when it is left out. */
+export const optionalDuration = (brief: string, placeholder: string, byDefault = "0") =>
+  ({ kind: "parsed", brief, parse: duration, placeholder, default: byDefault }) as const;
+
+/** A value that can be given several times. */
+export const several = (brief: string, placeholder: string) =>
+  ({ kind: "parsed", brief, parse: text, placeholder, variadic: true }) as const;
 
 /** A descriptor that only amesh itself passes. */
 export const ownDescriptor = (brief: string) => ({ ...optionalNumber(brief, "N"), hidden: true }) as const;

@@ -8,7 +8,21 @@ import { findProtocol, PROTOCOL_START_BYTES } from "../formats/protocol_message.
  * @param message each piece is valid until the next.
  * @throws {AmeshError} `ERR_USAGE` before the first piece: it is a message of a protocol.
  */
-export async function* refuseProtocols(message: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+export function refuseProtocols(message: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  return inspectStart(message, requireNone);
+}
+
+/**
+ * Passes a message on after its start has been looked at.
+ *
+ * @param message each piece is valid until the next.
+ * @param judge throws, before the first piece is passed on, when it objects to the first {@linkcode PROTOCOL_START_BYTES},
+ *   or to all of a shorter message. It is not asked about an empty one.
+ */
+export async function* inspectStart(
+  message: AsyncIterable<Uint8Array>,
+  judge: (start: Uint8Array, isWhole: boolean) => void,
+): AsyncGenerator<Uint8Array> {
   // The start of a message whose first piece is shorter than that; `length` bytes of it are there.
   let collected: Uint8Array | null = null;
   let length = 0;
@@ -17,7 +31,7 @@ export async function* refuseProtocols(message: AsyncIterable<Uint8Array>): Asyn
     if (isDecided) {
       yield piece;
     } else if (length === 0 && piece.length >= PROTOCOL_START_BYTES) {
-      requireNone(piece.subarray(0, PROTOCOL_START_BYTES));
+      judge(piece.subarray(0, PROTOCOL_START_BYTES), false);
       isDecided = true;
       yield piece;
     } else {
@@ -26,20 +40,19 @@ export async function* refuseProtocols(message: AsyncIterable<Uint8Array>): Asyn
       collected.set(part, length);
       length += part.length;
       if (length < PROTOCOL_START_BYTES) continue;
-      requireNone(collected);
+      judge(collected, false);
       isDecided = true;
       yield collected;
       if (part.length < piece.length) yield piece.subarray(part.length);
     }
   }
   if (isDecided || collected === null) return;
-  requireNone(collected.subarray(0, length));
+  judge(collected.subarray(0, length), true);
   yield collected.subarray(0, length);
 }
 
-/** @param start the first {@linkcode PROTOCOL_START_BYTES}, or all of a shorter message. */
-function requireNone(start: Uint8Array): void {
-  const protocol = findProtocol(start, start.length < PROTOCOL_START_BYTES);
+function requireNone(start: Uint8Array, isWhole: boolean): void {
+  const protocol = findProtocol(start, isWhole);
   if (protocol === null) return;
   throw new AmeshError("ERR_USAGE", `cannot sign this message: it is ${protocol}`, {
     hint: "if you know what your signature will be taken for: --allow-protocol-message",

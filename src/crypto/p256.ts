@@ -27,6 +27,11 @@ const PKCS8_HEAD_WITH_PUBLIC = Uint8Array.fromHex(
 /** A message of any length, in pieces that stay valid until the next one is asked for. */
 export type Message = AsyncIterable<Uint8Array>;
 
+/** Bytes as a message in one piece. */
+export async function* inOnePiece(bytes: Uint8Array): Message {
+  yield bytes;
+}
+
 /** A key pair whose private half can be stored. */
 export interface NewKeyPair {
   /** 32 bytes, big-endian; the caller wipes them. */

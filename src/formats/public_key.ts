@@ -28,7 +28,7 @@ export const UNCOMPRESSED_POINT_BYTES = 65;
 export const MAX_PUBLIC_KEY_FILE_BYTES = 16_384;
 
 /** What `public-key --format` writes. */
-export const PUBLIC_KEY_FORMATS = ["pem", "jwk", "ssh", "base64", "hex", "der"] as const;
+export const PUBLIC_KEY_FORMATS = ["pem", "jwk", "jwks", "ssh", "base64", "hex", "der"] as const;
 export type PublicKeyFormat = typeof PUBLIC_KEY_FORMATS[number];
 
 /** SEQUENCE { SEQUENCE { id-ecPublicKey, prime256v1 }, BIT STRING (RFC 5480 §2) up to the point. */
@@ -68,7 +68,11 @@ export function encodeSshKey(point: Uint8Array): Bytes {
  * @param point 65 bytes.
  * @param comment third word of the ssh line.
  */
-export function formatPublicKey(point: Uint8Array, format: PublicKeyFormat, comment: string): Bytes {
+export async function formatPublicKey(
+  point: Uint8Array,
+  format: PublicKeyFormat,
+  comment: string,
+): Promise<Bytes> {
   switch (format) {
     case "pem":
       return utf8(
@@ -78,6 +82,8 @@ export function formatPublicKey(point: Uint8Array, format: PublicKeyFormat, comm
       );
     case "jwk":
       return utf8(`${JSON.stringify(toJwk(point))}\n`);
+    case "jwks":
+      return utf8(`${JSON.stringify(await toJwkSet(point))}\n`);
     case "ssh":
       return utf8(`${SSH_KEY_TYPE} ${encodeBase64(encodeSshKey(point))} ${comment}\n`);
     case "base64":
@@ -99,8 +105,21 @@ export function toJwk(point: Uint8Array): { kty: "EC"; crv: "P-256"; x: string; 
   };
 }
 
+/** Thumbprint of a public key: SHA-256 in base64url, 43 characters (RFC 7638 §3). @param point 65 bytes. */
+export async function thumbprintOf(point: Uint8Array): Promise<string> {
+  const { crv, kty, x, y } = toJwk(point);
+  const digest = await crypto.subtle.digest("SHA-256", utf8(JSON.stringify({ crv, kty, x, y })));
+  return encodeBase64Url(new Uint8Array(digest));
+}
+
+/** What a verifier of tokens is configured with (RFC 7517 §5). @param point 65 bytes. */
+async function toJwkSet(point: Uint8Array): Promise<{ keys: readonly Record<string, string>[] }> {
+  return { keys: [{ ...toJwk(point), kid: await thumbprintOf(point), use: "sig", alg: "ES256" }] };
+}
+
 /**
- * Finds out the form of a public key: PEM, JWK, ssh line, base64 or hex point (33 or 65 bytes), DER.
+ * Finds out the form of a public key: PEM, JWK, JWK set of one key, ssh line, base64 or hex point (33 or 65
+ * bytes), DER.
  *
  * @returns the point, 33 or 65 bytes, not checked to be on the curve.
  * @throws {AmeshError} `ERR_CORRUPT`; the hint names the forms, or says that the file holds a private key.
@@ -150,7 +169,7 @@ function pemPoint(text: string): Bytes | null {
 function jwkPoint(text: string): Bytes | null {
   let jwk: Record<string, unknown>;
   try {
-    jwk = JSON.parse(text);
+    jwk = onlyKey(JSON.parse(text));
   } catch {
     return null;
   }
@@ -160,6 +179,13 @@ function jwkPoint(text: string): Bytes | null {
     typeof value === "string" ? decodeBase64Url(value) : null
   );
   return x?.length === 32 && y?.length === 32 ? concatBytes(Uint8Array.of(4), x, y) : null;
+}
+
+/** The key of a set of one: of several the first would be used and the others passed over in silence. */
+function onlyKey(jwk: Record<string, unknown>): Record<string, unknown> {
+  const { keys } = jwk;
+  const [key] = Array.isArray(keys) && keys.length === 1 ? keys : [];
+  return typeof key === "object" && key !== null ? key : jwk;
 }
 
 function privateKey(): AmeshError {

@@ -1,6 +1,6 @@
 /** Making and checking continuity statements: that a new key follows an old one, said by both (docs/file-formats.md). */
 import { type Bytes, equalBytes } from "../bytes.ts";
-import { type Message, verify } from "../crypto/p256.ts";
+import { inOnePiece, verify } from "../crypto/p256.ts";
 import { AmeshError } from "../errors.ts";
 import {
   type Continuity,
@@ -12,11 +12,6 @@ import {
 import type { Signer } from "../keystore/keystore.ts";
 import { FILE_MODE, writeFileAtomic } from "../platform/files.ts";
 import { joinPath, type Layout } from "../platform/paths.ts";
-
-/** Bytes as a message in one piece. */
-async function* inOnePiece(bytes: Bytes): Message {
-  yield bytes;
-}
 
 /** What one of the two keys says, raw, 64 bytes. @throws {AmeshError} as `Signer.sign`. */
 export async function signContinuity(

@@ -35,9 +35,12 @@ test("every parser of bytes from outside is a target", () => {
     "tss2-key",
     "public-key",
     "signature",
+    "certificate",
+    "subject",
     "protocol-message",
     "agent-message",
     "agent-frames",
+    "jwt-claim",
   ];
   assert.deepEqual(TARGETS.map(({ name }) => name), names);
 });

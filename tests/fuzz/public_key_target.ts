@@ -96,7 +96,8 @@ function freshKey(random: Random): Bytes {
         string,
         string,
       ];
-      return utf8(JSON.stringify({ kty: "EC", crv: "P-256", x: maybeRespelt(x), y: maybeRespelt(y) }));
+      const jwk = { kty: "EC", crv: "P-256", x: maybeRespelt(x), y: maybeRespelt(y) };
+      return utf8(JSON.stringify(random.oneIn(3) ? { keys: [jwk] } : jwk));
     }
     case 3:
       return utf8(sshLine(random, point));
@@ -141,7 +142,8 @@ async function check(point: Bytes, input: Bytes): Promise<void> {
   assert.ok(point.length === 33 ? point[0] === 2 || point[0] === 3 : point.length === 65 && point[0] === 4);
   const text = new TextDecoder().decode(input).trim();
   if (text.startsWith("{")) {
-    const { x, y } = JSON.parse(text);
+    const jwk = JSON.parse(text);
+    const { x, y } = jwk.keys?.[0] ?? jwk;
     assert.deepEqual(
       [x, y],
       [point.subarray(1, 33), point.subarray(33)].map(encodeBase64Url),
@@ -150,7 +152,7 @@ async function check(point: Bytes, input: Bytes): Promise<void> {
   }
   if (point.length === 65) {
     for (const format of PUBLIC_KEY_FORMATS) {
-      const again = parsePublicKey(formatPublicKey(point, format, "comment"));
+      const again = parsePublicKey(await formatPublicKey(point, format, "comment"));
       assert.deepEqual(again, format === "base64" || format === "hex" ? compressPoint(point) : point, format);
     }
   }

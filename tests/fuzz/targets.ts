@@ -3,6 +3,7 @@ import { AGENT_FRAMES_TARGET } from "./agent_frames_target.ts";
 import { AGENT_MESSAGE_TARGET } from "./agent_message_target.ts";
 import { CERTIFICATE_TARGETS } from "./certificate_targets.ts";
 import { ENCLAVE_TARGETS } from "./enclave_targets.ts";
+import { JWT_CLAIM_TARGET } from "./jwt_claim_target.ts";
 import { JSON_TARGETS } from "./json_targets.ts";
 import { PROTOCOL_MESSAGE_TARGET } from "./protocol_message_target.ts";
 import { PUBLIC_KEY_TARGET } from "./public_key_target.ts";
@@ -21,4 +22,5 @@ export const TARGETS: readonly Target[] = [
   PROTOCOL_MESSAGE_TARGET,
   AGENT_MESSAGE_TARGET,
   AGENT_FRAMES_TARGET,
+  JWT_CLAIM_TARGET,
 ];

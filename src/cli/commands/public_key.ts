@@ -16,12 +16,12 @@ export type PublicKeyFlags = {
 export async function publicKey({ format, json }: PublicKeyFlags): Promise<void> {
   const { fields, publicKey: compressed } = await loadIdentity(await ameshLayout());
   // The name ends a line of authorized_keys, so it must not begin another one.
-  const bytes = formatPublicKey(await expandPoint(compressed), format, printable(fields.friendlyName));
+  const bytes = await formatPublicKey(await expandPoint(compressed), format, printable(fields.friendlyName));
   if (!json) return await print(bytes);
   const text = format === "der" ? encodeBase64(bytes) : new TextDecoder().decode(bytes).trimEnd();
   await printJson({
     deviceId: fields.deviceId,
     format,
-    publicKey: format === "jwk" ? JSON.parse(text) : text,
+    publicKey: format === "jwk" || format === "jwks" ? JSON.parse(text) : text,
   });
 }

@@ -4,12 +4,13 @@ import { signMessage } from "../../agent/sign.ts";
 import { AmeshError } from "../../errors.ts";
 import { encodeSignature, formatSignature } from "../../formats/ecdsa_signature.ts";
 import { writeOutputFile } from "../../platform/files.ts";
-import { findInput, type Input, isStandardInput, openInput, readPieces } from "../../platform/input.ts";
+import { findInput, type Input, openInput, readPieces } from "../../platform/input.ts";
 import { forbidInspection } from "../../platform/libc.ts";
 import { ameshLayout } from "../../platform/paths.ts";
 import { print, printJson, warn } from "../output.ts";
 import { refuseProtocols } from "../protocol_guard.ts";
 import type { SignFlags } from "../sign_flags.ts";
+import { requireOneReader } from "../standard_input.ts";
 
 /** From this size in bytes on, reading the input takes long enough to unlock the key meanwhile. */
 const BACKGROUND_BYTES = 64 * 1024 * 1024;
@@ -26,11 +27,7 @@ export async function sign(flags: SignFlags, file = "-"): Promise<void> {
   const input = openInput(file);
   const target = out === "-" || out === "/dev/stdout" ? undefined : out;
   if (target !== undefined) requireOther(input, target);
-  if (passphraseFd === 0 && isStandardInput(file)) {
-    throw new AmeshError("ERR_USAGE", "standard input can be read once only", {
-      hint: "name the file to sign, or another descriptor",
-    });
-  }
+  requireOneReader(file, passphraseFd);
   const message = flags.allowProtocolMessage ? readPieces(input) : refuseProtocols(readPieces(input));
   const { identity, signature: raw } = await signMessage(await ameshLayout(), message, {
     useAgent: !flags.noAgent,

@@ -72,5 +72,5 @@ export async function verifyRotation(
       ["New public key", encodeBase64(newest.publicKey)],
       ["Rotated", createdAt],
     ]));
-  } else await print(formatPublicKey(await expandPoint(newest.publicKey), format, newest.deviceId));
+  } else await print(await formatPublicKey(await expandPoint(newest.publicKey), format, newest.deviceId));
 }

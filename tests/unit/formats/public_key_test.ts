@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { calculateJwkThumbprint } from "jose";
 import {
   concatBytes,
   decodeHex,
@@ -15,6 +16,7 @@ import {
   formatPublicKey,
   parsePublicKey,
   PUBLIC_KEY_FORMATS,
+  thumbprintOf,
   toJwk,
 } from "../../../src/formats/public_key.ts";
 import { ameshError, onlyAmeshErrors } from "../../support/errors.ts";
@@ -54,19 +56,43 @@ const written: [format: typeof PUBLIC_KEY_FORMATS[number], want: string][] = [
   ["hex", `03${X}\n`],
 ];
 for (const [format, want] of written) {
-  test(`formatPublicKey() writes ${format} as other programs do`, () => {
-    assert.equal(text(formatPublicKey(POINT, format, "my server")), want);
+  test(`formatPublicKey() writes ${format} as other programs do`, async () => {
+    assert.equal(text(await formatPublicKey(POINT, format, "my server")), want);
   });
 }
 
-test("formatPublicKey() writes der and encodeSpki() its SubjectPublicKeyInfo", () => {
-  assert.equal(encodeBase64(formatPublicKey(POINT, "der", "")), SPKI);
+test("formatPublicKey() writes der and encodeSpki() its SubjectPublicKeyInfo", async () => {
+  assert.equal(encodeBase64(await formatPublicKey(POINT, "der", "")), SPKI);
   assert.equal(encodeBase64(encodeSpki(POINT)), SPKI);
 });
 
 test("toJwk() gives both coordinates with leading zeros", () => {
   const point = concatBytes(Uint8Array.of(4), new Uint8Array(64));
   assert.deepEqual(toJwk(point), { kty: "EC", crv: "P-256", x: "A".repeat(43), y: "A".repeat(43) });
+});
+
+// RFC 9449 §4.1 and §6.1: a key, and the thumbprint that a token is bound to by.
+const DPOP_POINT = concatBytes(
+  Uint8Array.of(4),
+  Uint8Array.fromBase64("l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs", { alphabet: "base64url" }),
+  Uint8Array.fromBase64("9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA", { alphabet: "base64url" }),
+);
+const DPOP_THUMBPRINT = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+
+test("thumbprintOf() gives the thumbprint of RFC 9449", async () => {
+  assert.equal(await thumbprintOf(DPOP_POINT), DPOP_THUMBPRINT);
+});
+
+test("thumbprintOf() gives what jose gives, also for coordinates with leading zeros", async () => {
+  for (const point of [POINT, DPOP_POINT, concatBytes(Uint8Array.of(4), new Uint8Array(64))]) {
+    assert.equal(await thumbprintOf(point), await calculateJwkThumbprint(toJwk(point), "sha256"));
+  }
+});
+
+test("formatPublicKey() writes jwks with what a verifier looks for", async () => {
+  assert.deepEqual(JSON.parse(text(await formatPublicKey(DPOP_POINT, "jwks", ""))), {
+    keys: [{ ...toJwk(DPOP_POINT), kid: DPOP_THUMBPRINT, use: "sig", alg: "ES256" }],
+  });
 });
 
 test("compressPoint() keeps the parity of y and a point that is compressed already", () => {
@@ -79,10 +105,10 @@ test("compressPoint() keeps the parity of y and a point that is compressed alrea
 
 const coordinates = fc.uint8Array({ minLength: 64, maxLength: 64 });
 for (const format of PUBLIC_KEY_FORMATS) {
-  test(`parsePublicKey() reads every ${format} that formatPublicKey() writes`, () => {
-    fc.assert(fc.property(coordinates, (xy) => {
+  test(`parsePublicKey() reads every ${format} that formatPublicKey() writes`, async () => {
+    await fc.assert(fc.asyncProperty(coordinates, async (xy) => {
       const point = concatBytes(Uint8Array.of(4), xy);
-      const parsed = parsePublicKey(formatPublicKey(point, format, "my server, 2nd floor"));
+      const parsed = parsePublicKey(await formatPublicKey(point, format, "my server, 2nd floor"));
       assert.deepEqual(compressPoint(parsed), compressPoint(point));
     }));
   });
@@ -107,6 +133,7 @@ const accepted: [name: string, input: string | Uint8Array, want: Uint8Array][] =
   ],
   ["a JWK with other members", JSON.stringify({ ...JWK, kid: "1", use: "sig", alg: "ES256" }), POINT],
   ["a JWK in several lines", JSON.stringify(JWK, null, 2), POINT],
+  ["a JWK set of one", JSON.stringify({ keys: [JWK] }), POINT],
   ["an ssh line without a comment", `ecdsa-sha2-nistp256 ${SSH_BLOB}`, POINT],
   ["an ssh line with a comment of several words", `ecdsa-sha2-nistp256 ${SSH_BLOB} me@host at work\n`, POINT],
   ["an ssh line with tabs", `ecdsa-sha2-nistp256\t${SSH_BLOB}\tme`, POINT],
@@ -166,7 +193,11 @@ const refused: [name: string, input: string | Uint8Array][] = [
   ["a JWK in base64", jwk({ y: encodeBase64(hex(Y)).replace("=", "") })],
   ["a JWK without y", jwk({ y: undefined })],
   ["a JWK with a number for x", jwk({ x: 1 })],
-  ["a JWK set", JSON.stringify({ keys: [JWK] })],
+  ["a JWK set of none", JSON.stringify({ keys: [] })],
+  ["a JWK set of two", JSON.stringify({ keys: [JWK, JWK] })],
+  ["a JWK set of something else", JSON.stringify({ keys: [null] })],
+  ["a JWK set in a JWK set", JSON.stringify({ keys: [{ keys: [JWK] }] })],
+  ["a JWK set that is no list", JSON.stringify({ keys: { 0: JWK, length: 1 } })],
   ["a JWK cut off", jwk({}).slice(0, -1)],
   ["an ssh line with options", `no-pty,from="10.0.0.0/8" ecdsa-sha2-nistp256 ${SSH_BLOB}`],
   [
