@@ -16,6 +16,7 @@ export const EXIT_STATUS: Readonly<Record<ExitCode, string>> = {
   8: "A file is unsafe: others can touch it, it belongs to another user, or is a symbolic link.",
   9: "A file or a key is corrupt or not supported.",
   10: "Another amesh is changing the directory.",
+  11: "The certificate is due for renewal: it ends soon, it is of another key, or there is none.",
   12: "No agent is running.",
   130: "Interrupted by Ctrl-C.",
 };
@@ -33,7 +34,7 @@ export const VARIABLES: Readonly<Record<string, string>> = {
   AMESH_ALLOW_GROUP_READ:
     "With `1`, files that their group can access are accepted, as Kubernetes mounts them.",
   AMESH_TPM_TCTI: "The TPM that is used, such as `device:/dev/tpmrm0`, which is the default.",
-  SSH_AUTH_SOCK: "The socket of the agent that `amesh sign` asks before it opens the key itself.",
+  SSH_AUTH_SOCK: "The socket of the agent that `sign`, `csr`, `jwt` and `jws` ask before they open the key.",
   SSH_ASKPASS: "The program by which `amesh agent --confirm` asks.",
   XDG_RUNTIME_DIR: "Where the socket of the agent is, in amesh/; without it, in ~/.amesh/run/.",
   SHELL: "The shell for which `amesh agent` prints commands.",
@@ -48,6 +49,7 @@ export const FILES: Readonly<Record<string, string>> = {
   "~/.amesh/identity.json": "The public key, the name, and which key storage holds the private key.",
   "~/.amesh/keys/": "The private key: encrypted, or wrapped by the hardware that alone can use it.",
   "~/.amesh/.passphrase": "The passphrase of an encrypted-file key, unless it comes from elsewhere.",
+  "~/.amesh/certificate.pem": "The certificate chain of the key; see amesh-certificate-set(1).",
   "~/.amesh/history/": "Continuity statements, one for each rotation; see amesh-verify-rotation(1).",
   "~/.amesh/orphans/": "Keys that nothing refers to, moved here by `amesh doctor --fix`.",
   "~/.amesh/run/": "The socket of the agent where there is no XDG_RUNTIME_DIR.",
