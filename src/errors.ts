@@ -36,10 +36,13 @@ export interface AmeshErrorOptions {
 
 /** A condition that the user can act on. Programming mistakes stay TypeError and RangeError. */
 export class AmeshError extends Error {
+  /** `AmeshError`. */
   // A literal: `constructor.name` does not survive minification.
   override readonly name: string = "AmeshError";
+  /** What the user can do next, one line. */
   readonly hint: string | undefined;
 
+  /** @param message see the head of this file. */
   constructor(readonly code: AmeshErrorCode, message: string, options: AmeshErrorOptions = {}) {
     super(message, { cause: options.cause });
     this.hint = options.hint;

@@ -9,7 +9,7 @@ import {
   LONGEST_CLAIM_NAME_BYTES,
   mentionsOwnClaims,
 } from "../formats/jwt_claims.ts";
-import { inspectStart } from "./protocol_guard.ts";
+import { inspectStart } from "../formats/protocol_guard.ts";
 
 /** @throws {AmeshError} `ERR_USAGE`: the header would say that this is a token. */
 export function refuseTokenType(typ: string): void {

@@ -23,6 +23,7 @@ export const MAX_SIGNATURE_TEXT_BYTES = 1024;
 
 /** Shapes of a signature that `sign` writes. */
 export const SIGNATURE_FORMATS = ["raw", "der"] as const;
+/** One of them. */
 export type SignatureFormat = typeof SIGNATURE_FORMATS[number];
 
 /** Texts that `sign` writes it in; `binary` is no text. */

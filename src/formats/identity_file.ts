@@ -18,6 +18,7 @@ const MAX_DEPTH = 64;
 
 /** Exact names of the tiers, in the order in which they are tried. */
 export const TIER_NAMES = ["secure-enclave", "keychain", "tpm2", "encrypted-file"] as const;
+/** One of them. */
 export type TierName = typeof TIER_NAMES[number];
 
 /** Form of a device id. */

@@ -66,7 +66,7 @@ function moveField(identity: Identity, passphrases: Passphrases): void {
 /** @returns where the passphrase comes from now; `null` when the field must stay. */
 function moveSecret({ layout, openedBy, warn }: Passphrases): string | null {
   // A key of a tier without passphrases, and what was given for one command only, prove nothing about the field.
-  if (openedBy === undefined || openedBy.source.kind === "descriptor") return null;
+  if (openedBy === undefined || ["caller", "descriptor"].includes(openedBy.source.kind)) return null;
   if (openedBy.source.kind !== "legacy-field") return describeSource(openedBy.source);
   if (findInfo(layout.passphrase) !== null) {
     warn(

@@ -178,7 +178,9 @@ export interface Tier {
 
 /** What a tier does for the key, in words that users read. */
 export interface Protection {
+  /** Whether the key is in hardware. */
   readonly hardware: boolean;
+  /** Whether it can be taken out of there, and by whom. */
   readonly extractable: string;
   /** One sentence; for a software tier it begins with "Software-only protection". */
   readonly summary: string;

@@ -3,7 +3,7 @@ import { type Bytes, utf8, wipe } from "../bytes.ts";
 import { AmeshError } from "../errors.ts";
 import { formatMode, PASSPHRASE_MODE } from "../platform/files.ts";
 import { host } from "../platform/host.ts";
-import { hasEnvironmentVariable, takeEnvironmentSecret } from "../platform/libc.ts";
+import { copyEnvironmentSecret, hasEnvironmentVariable, takeEnvironmentSecret } from "../platform/libc.ts";
 import { type Layout, shellQuote } from "../platform/paths.ts";
 import {
   findExposure,
@@ -46,6 +46,10 @@ export interface PassphraseInput {
   readonly descriptor?: number | undefined;
   /** Asks a person where there is no source; `null` where there is no terminal. */
   readonly ask?: () => Promise<Bytes | null>;
+  /** The passphrase that the calling program gives: no other source is used. The receiver wipes the bytes. */
+  readonly given?: (() => Promise<Bytes>) | undefined;
+  /** The environment is that of the calling program, and left as it is. */
+  readonly keepsEnvironment?: boolean;
   /** These sources and no others, whatever is set. */
   readonly only?: readonly PassphraseSource[];
 }
@@ -87,6 +91,7 @@ export class Passphrases implements Disposable {
 
   /** Takes the variable out of the environment, where another source or none is used. */
   forgetVariable(): void {
+    if (this.input.keepsEnvironment) return;
     if (hasEnvironmentVariable(PASSPHRASE_VARIABLE)) wipe(takeEnvironmentSecret(PASSPHRASE_VARIABLE));
   }
 
@@ -97,11 +102,18 @@ export class Passphrases implements Disposable {
   }
 
   /**
-   * Asks a person when there is no source; call it before {@linkcode candidates} and {@linkcode forNewKey}.
+   * Asks the calling program, or a person when there is no source; call it before {@linkcode candidates} and
+   * {@linkcode forNewKey}.
    *
-   * @throws {AmeshError} `ERR_UNLOCK_FAILED`: what was typed is empty or too long.
+   * @throws {AmeshError} `ERR_UNLOCK_FAILED`: what was typed or given is empty or too long; what the program throws.
    */
   async prepare(): Promise<void> {
+    const { given } = this.input;
+    if (given !== undefined) {
+      const source = { kind: "caller" } as const;
+      this.#kept = { source, bytes: requireLength(await given(), describeSource(source)) };
+      return;
+    }
     if (this.input.ask === undefined || this.current !== undefined) return;
     const bytes = await this.input.ask();
     if (bytes === null) return;
@@ -206,6 +218,9 @@ export class Passphrases implements Disposable {
     const name = describeSource(source);
     switch (source.kind) {
       case "environment":
+        if (this.input.keepsEnvironment) {
+          return requireLength(copyEnvironmentSecret(PASSPHRASE_VARIABLE), name);
+        }
         return this.#keep(source, requireLength(takeEnvironmentSecret(PASSPHRASE_VARIABLE), name));
       case "descriptor":
         return this.#keep(source, readDescriptorPassphrase(source.fd, name));
@@ -217,8 +232,9 @@ export class Passphrases implements Disposable {
       case "named-file":
       case "credential":
         return this.#readOperatorFile(source, name);
+      case "caller":
       case "terminal":
-        throw new TypeError("a person is asked by prepare()");
+        throw new TypeError("who is asked is asked by prepare()");
     }
   }
 

@@ -29,6 +29,8 @@ export type FileSource = {
 
 /** One place that a passphrase can come from. */
 export type PassphraseSource =
+  /** The program in whose process amesh runs as a library. */
+  | { readonly kind: "caller" }
   | { readonly kind: "descriptor"; readonly fd: number }
   | { readonly kind: "environment" }
   | FileSource
@@ -40,6 +42,8 @@ export type PassphraseSource =
 /** A source as a person would name it. */
 export function describeSource(source: PassphraseSource): string {
   switch (source.kind) {
+    case "caller":
+      return "the calling program";
     case "descriptor":
       return `descriptor ${source.fd} (--passphrase-fd)`;
     case "environment":

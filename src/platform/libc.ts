@@ -141,6 +141,17 @@ export function hasEnvironmentVariable(name: string): boolean {
   );
 }
 
+/** A variable's bytes as they stand; none when it is not set. */
+export function copyEnvironmentSecret(name: string): Bytes {
+  return withoutLibc(
+    () => {
+      const address = libc.getenv(cString(name));
+      return address === 0n ? new Uint8Array(0) : readMemory(address, Number(libc.strlen(address)));
+    },
+    () => utf8(host.env(name) ?? ""),
+  );
+}
+
 /**
  * Takes a secret out of the environment: its bytes are overwritten in the process's own environment block
  * (`/proc/self/environ` keeps them otherwise) and the variable is unset, so that no child inherits it. Without libc
@@ -149,20 +160,14 @@ export function hasEnvironmentVariable(name: string): boolean {
  * @returns the value's bytes as they stood; none when the variable is not set.
  */
 export function takeEnvironmentSecret(name: string): Bytes {
-  const value = withoutLibc(
+  const value = copyEnvironmentSecret(name);
+  withoutLibc(
     () => {
       const address = libc.getenv(cString(name));
-      if (address === 0n) return new Uint8Array(0);
-      const length = libc.strlen(address);
-      const bytes = new Uint8Array(Number(length));
-      if (length > 0n) {
-        libc.memcpy(bytes, address, length);
-        libc.memset(address, 0, length);
-      }
+      if (value.length > 0 && address !== 0n) libc.memset(address, 0, BigInt(value.length));
       libc.unsetenv(cString(name));
-      return bytes;
     },
-    () => utf8(host.env(name) ?? ""),
+    () => {},
   );
   // Bun keeps an environment of its own besides libc's.
   host.unsetEnv(name);

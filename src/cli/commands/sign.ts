@@ -3,12 +3,12 @@ import { concatBytes, encodeBase64, utf8 } from "../../bytes.ts";
 import { signMessage } from "../../agent/sign.ts";
 import { AmeshError } from "../../errors.ts";
 import { encodeSignature, formatSignature } from "../../formats/ecdsa_signature.ts";
+import { refuseProtocols } from "../../formats/protocol_guard.ts";
 import { writeOutputFile } from "../../platform/files.ts";
 import { findInput, type Input, openInput, readPieces } from "../../platform/input.ts";
 import { forbidInspection } from "../../platform/libc.ts";
 import { ameshLayout } from "../../platform/paths.ts";
 import { print, printJson, warn } from "../output.ts";
-import { refuseProtocols } from "../protocol_guard.ts";
 import type { SignFlags } from "../sign_flags.ts";
 import { requireOneReader } from "../standard_input.ts";
 
@@ -28,7 +28,9 @@ export async function sign(flags: SignFlags, file = "-"): Promise<void> {
   const target = out === "-" || out === "/dev/stdout" ? undefined : out;
   if (target !== undefined) requireOther(input, target);
   requireOneReader(file, passphraseFd);
-  const message = flags.allowProtocolMessage ? readPieces(input) : refuseProtocols(readPieces(input));
+  const message = flags.allowProtocolMessage
+    ? readPieces(input)
+    : refuseProtocols(readPieces(input), "--allow-protocol-message");
   const { identity, signature: raw } = await signMessage(await ameshLayout(), message, {
     useAgent: !flags.noAgent,
     background: (input.info?.size ?? 0) >= BACKGROUND_BYTES,

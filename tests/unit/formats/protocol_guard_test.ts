@@ -2,10 +2,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { concatBytes, utf8 } from "../../../src/bytes.ts";
-import { refuseProtocols } from "../../../src/cli/protocol_guard.ts";
+import { refuseProtocols as refuseUnless } from "../../../src/formats/protocol_guard.ts";
 import { PROTOCOL_START_BYTES } from "../../../src/formats/protocol_message.ts";
 import { tokenInput } from "../../support/protocol_messages.ts";
 import { ameshError } from "../../support/errors.ts";
+
+const refuseProtocols = (message: AsyncIterable<Uint8Array>) => refuseUnless(message, "--say-so");
 
 /** The message in pieces of these sizes, the rest in one; the buffer is used again, which the contract of messages allows. */
 async function* inPieces(message: Uint8Array, sizes: readonly number[]): AsyncGenerator<Uint8Array> {
@@ -71,7 +73,7 @@ test("refuseProtocols() decides alike for every division into pieces, empty ones
 
 test("refuseProtocols() says how to sign it all the same", async () => {
   await assert.rejects(passOn(inPieces(STATEMENT, [])), (error) => {
-    assert.match((error as { hint: string }).hint, /--allow-protocol-message$/);
+    assert.match((error as { hint: string }).hint, /--say-so$/);
     return true;
   });
 });

@@ -1,15 +1,19 @@
-/** Keeps `sign` from saying by accident what amesh or another protocol says with the same key. */
+/** Keeps signatures from saying by accident what amesh or another protocol says with the same key. */
 import { AmeshError } from "../errors.ts";
-import { findProtocol, PROTOCOL_START_BYTES } from "../formats/protocol_message.ts";
+import { findProtocol, PROTOCOL_START_BYTES } from "./protocol_message.ts";
 
 /**
  * Passes a message on.
  *
  * @param message each piece is valid until the next.
+ * @param consent how the caller says that such a message is meant, for the hint.
  * @throws {AmeshError} `ERR_USAGE` before the first piece: it is a message of a protocol.
  */
-export function refuseProtocols(message: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  return inspectStart(message, requireNone);
+export function refuseProtocols(
+  message: AsyncIterable<Uint8Array>,
+  consent: string,
+): AsyncGenerator<Uint8Array> {
+  return inspectStart(message, (start, isWhole) => requireNone(start, isWhole, consent));
 }
 
 /**
@@ -51,10 +55,10 @@ export async function* inspectStart(
   yield collected.subarray(0, length);
 }
 
-function requireNone(start: Uint8Array, isWhole: boolean): void {
+function requireNone(start: Uint8Array, isWhole: boolean, consent: string): void {
   const protocol = findProtocol(start, isWhole);
   if (protocol === null) return;
   throw new AmeshError("ERR_USAGE", `cannot sign this message: it is ${protocol}`, {
-    hint: "if you know what your signature will be taken for: --allow-protocol-message",
+    hint: `if you know what your signature will be taken for: ${consent}`,
   });
 }

@@ -1,0 +1,35 @@
+/** The passphrase that a program gives to the library, kept for the day when the key is rotated. */
+import { type Bytes, wipe } from "../bytes.ts";
+import { PASSPHRASE_VARIABLE } from "../passphrase/sources.ts";
+import type { PassphraseInput } from "../passphrase/passphrases.ts";
+import { forbidInspection, hasEnvironmentVariable, takeEnvironmentSecret } from "../platform/libc.ts";
+
+/** Bytes, which are copied, or a function that is asked each time that a key is opened. */
+export type GivenPassphrase = Uint8Array | (() => Uint8Array | Promise<Uint8Array>);
+
+/** Where a passphrase comes from; disposing of it wipes what is kept. */
+export interface KeptPassphrase extends Disposable {
+  readonly input: PassphraseInput;
+}
+
+/** @param hardenProcess what amesh does to a process of its own: no core dumps, no ptrace(2), no passphrase in the environment. */
+export function keepPassphrase(given: GivenPassphrase | undefined, hardenProcess: boolean): KeptPassphrase {
+  let kept = given instanceof Uint8Array ? Uint8Array.from(given) : null;
+  if (hardenProcess) {
+    forbidInspection();
+    if (hasEnvironmentVariable(PASSPHRASE_VARIABLE)) {
+      const taken = takeEnvironmentSecret(PASSPHRASE_VARIABLE);
+      if (given === undefined) kept = taken;
+      else wipe(taken);
+    }
+  }
+  const ask = async (): Promise<Bytes> => {
+    if (typeof given === "function") return Uint8Array.from(await given());
+    return Uint8Array.from(kept ?? []);
+  };
+  const isGiven = typeof given === "function" || kept !== null;
+  return {
+    input: { given: isGiven ? ask : undefined, keepsEnvironment: true },
+    [Symbol.dispose]: () => wipe(kept ?? undefined),
+  };
+}
