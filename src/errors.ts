@@ -42,7 +42,7 @@ export class AmeshError extends Error {
   /** What the user can do next, one line. */
   readonly hint: string | undefined;
 
-  /** @param message see the head of this file. */
+  /** An error of this code. @param message see the head of this file. */
   constructor(readonly code: AmeshErrorCode, message: string, options: AmeshErrorOptions = {}) {
     super(message, { cause: options.cause });
     this.hint = options.hint;

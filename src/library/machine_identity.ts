@@ -259,14 +259,15 @@ export class MachineIdentity implements Disposable, AsyncDisposable {
   async #signOnce({ deviceId }: PublicKey, data: Readable, isLast: boolean): Promise<Bytes | null> {
     const made = this.#useAgent ? await signByAgent(this.#layout, data.message()) : null;
     if (made !== null) return made.identity.fields.deviceId === deviceId ? made.signature : null;
-    const key = await this.#openKey();
+    const opening = this.#openKey();
+    const key = await opening;
     if (key.deviceId !== deviceId) return null;
     try {
       return await key.use((signer) => signer.sign(data.message()));
     } catch (error) {
       if (!key.isInHardware || isCallersFault(error)) throw error;
-      // A chip may have been reset under its connection: whoever signs next opens the key again.
-      this.#closeKey();
+      // A chip may have been reset under its connection: whoever signs next opens the key again, unless somebody has.
+      if (this.#key === opening) this.#closeKey();
       if (isLast || data.isSpent() || isTimeout(error)) throw error;
       return null;
     }

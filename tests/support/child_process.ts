@@ -31,15 +31,16 @@ export interface ChildResult {
   readonly stderr: string;
 }
 
-/** Runs a program to its end, in the project's directory. */
+/** Runs a program to its end, in the project's directory. @param options `timeout` in milliseconds: it is killed then. */
 export function runChild(
   [program, ...args]: readonly string[],
-  options: { env?: Record<string, string>; input?: string } = {},
+  options: { env?: Record<string, string>; input?: string; timeout?: number } = {},
 ): ChildResult {
   const { status, stdout, stderr } = spawnSync(program!, args, {
     cwd: ROOT,
     encoding: "utf8",
     env: { ...process.env, ...options.env },
+    ...(options.timeout === undefined ? {} : { timeout: options.timeout }),
     ...(options.input === undefined ? {} : { input: options.input }),
   });
   return { code: status, stdout, stderr };
