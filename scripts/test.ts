@@ -205,6 +205,10 @@ async function run(work: string): Promise<void> {
     await part("format, lint, types", () => program([DENO, "task", "check"]));
     await part("tests on Deno", () => denoTests(sourceTests, join(work, "deno.xml")));
     await part("tests on Bun", () => bunTests(sourceTests, join(work, "bun.xml")));
+    await part(
+      "examples of the documentation",
+      () => denoTests(["tests/examples"], join(work, "examples.xml")),
+    );
     await built;
     await part(
       "executables",
