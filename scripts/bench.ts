@@ -7,14 +7,16 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { measureAgents } from "./bench/agent.ts";
+import { measureLibrary } from "./bench/library.ts";
 import { commandMaker, findProgram, planGroups } from "./bench/figures.ts";
 import { type Form, FORMS, makePrograms, type Programs } from "./bench/programs.ts";
 import { formatHeader, formatProcessHead, type Group, measureGroup } from "./bench/table.ts";
 
-const USAGE = `usage: deno task bench [processes|agent] [options]
+const USAGE = `usage: deno task bench [processes|agent|library] [options]
 
   processes     whole processes of commands
-  agent         signatures a second of the agent, its memory, and sign, csr and jwt through it (default: both)
+  agent         signatures a second of the agent, its memory, and sign, csr and jwt through it
+  library       signatures and tokens a second of the library in one process (default: all)
 
   --runs N      rounds of every group (default 20; a third of them for the file of 1 GiB)
   --only REGEX  figures whose title matches (default all)
@@ -25,7 +27,7 @@ Compared are the programs of Debian's packages argon2, openssl, tpm2-tools and t
 swtpm; peak memory needs the package time. The agent is compared with that of the package openssh-client, by a
 client that gcc compiles.`;
 
-const PARTS = ["processes", "agent"] as const;
+const PARTS = ["processes", "agent", "library"] as const;
 type Part = typeof PARTS[number];
 
 interface Request {
@@ -96,7 +98,9 @@ async function main(args: readonly string[]): Promise<number> {
     Deno.exit(130);
   });
   try {
-    const programs = await makeForms(request.forms, join(work, "programs"));
+    // The library is no executable.
+    const isCompiled = request.parts.some((part) => part !== "library");
+    const programs = isCompiled ? await makeForms(request.forms, join(work, "programs")) : [];
     const time = findProgram("time", "peak memory is not measured", note);
     const measureAll = async (groups: readonly Group[]) => {
       for (const line of formatProcessHead()) console.log(line);
@@ -115,6 +119,10 @@ async function main(args: readonly string[]): Promise<number> {
       using agents = await measureAgents(programs, { ...request, work, command, note });
       for (const line of agents?.lines ?? []) console.log(line);
       if (agents !== null) await measureAll(agents.groups);
+    }
+    if (request.parts.includes("library")) {
+      const lines = await measureLibrary({ runs: request.runs, only: request.only, work, note });
+      for (const line of lines) console.log(line);
     }
     return 0;
   } finally {

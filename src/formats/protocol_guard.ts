@@ -28,7 +28,7 @@ export async function* inspectStart(
   judge: (start: Uint8Array, isWhole: boolean) => void,
 ): AsyncGenerator<Uint8Array> {
   // The start of a message whose first piece is shorter than that; `length` bytes of it are there.
-  let collected: Uint8Array | null = null;
+  let collected = new Uint8Array(0);
   let length = 0;
   let isDecided = false;
   for await (const piece of message) {
@@ -39,8 +39,8 @@ export async function* inspectStart(
       isDecided = true;
       yield piece;
     } else {
-      collected ??= new Uint8Array(PROTOCOL_START_BYTES);
       const part = piece.subarray(0, PROTOCOL_START_BYTES - length);
+      collected = withRoom(collected, length + part.length);
       collected.set(part, length);
       length += part.length;
       if (length < PROTOCOL_START_BYTES) continue;
@@ -50,9 +50,17 @@ export async function* inspectStart(
       if (part.length < piece.length) yield piece.subarray(part.length);
     }
   }
-  if (isDecided || collected === null) return;
+  if (isDecided || length === 0) return;
   judge(collected.subarray(0, length), true);
   yield collected.subarray(0, length);
+}
+
+/** The same bytes in a buffer for so many at least: most messages are much shorter than what is looked at. */
+function withRoom(bytes: Uint8Array<ArrayBuffer>, length: number): Uint8Array<ArrayBuffer> {
+  if (length <= bytes.length) return bytes;
+  const larger = new Uint8Array(Math.min(PROTOCOL_START_BYTES, Math.max(length, 2 * bytes.length)));
+  larger.set(bytes);
+  return larger;
 }
 
 function requireNone(start: Uint8Array, isWhole: boolean, consent: string): void {
