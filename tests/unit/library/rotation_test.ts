@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { renameSync, rmSync } from "node:fs";
+import { readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
@@ -141,16 +141,24 @@ test("several rotations at once are one, with all their statements in order", as
   );
 });
 
-test("a statement that was forged is none", async () => {
-  using here = ameshPlace("floor");
-  using identity = await open(here, { rotationIntervalMs: 60_000 });
-  const told = nextOf(identity);
-  const { statementFile } = await rotate(here);
-  const { identity: { fields } } = await rotate(here);
-  writeAs(statementFile, JSON.stringify({ deviceId: fields.deviceId }), 0o600);
-  await requireSigns(identity);
-  assert.deepEqual((await withTimer(told)).statements, []);
-});
+const FORGERIES: Readonly<Record<string, (statement: Record<string, unknown>) => unknown>> = {
+  "is no statement": ({ newDeviceId }) => ({ newDeviceId }),
+  "is signed by nobody": (statement) => ({ ...statement, oldSignature: statement["newSignature"] }),
+  "is of another day": (statement) => ({ ...statement, createdAt: "2020-01-01T00:00:00.000Z" }),
+};
+for (const [what, forge] of Object.entries(FORGERIES)) {
+  test(`a statement that ${what} is not handed on`, async () => {
+    using here = ameshPlace("floor");
+    using identity = await open(here, { rotationIntervalMs: 60_000 });
+    const told = nextOf(identity);
+    const { statementFile } = await rotate(here);
+    const statement = JSON.parse(readFileSync(statementFile, "utf8"));
+    assert.deepEqual(Object.keys(forge(statement) as object).filter((name) => !(name in statement)), []);
+    writeAs(statementFile, JSON.stringify(forge(statement)), 0o600);
+    await requireSigns(identity);
+    assert.deepEqual((await withTimer(told)).statements, []);
+  });
+}
 
 test("a passphrase that was given opens the new key too, and a function is asked again", async () => {
   for (const isFunction of [false, true]) {
