@@ -92,6 +92,8 @@ export class MachineIdentity implements Disposable, AsyncDisposable {
   #inForce: InForce;
   #following: Promise<InForce> | null = null;
   #key: Promise<OpenedKey> | null = null;
+  /** A key that a chip has forgotten, while it is being closed. */
+  #forgotten: Promise<void> = Promise.resolve();
   #watch: Disposable | null = null;
   #lastWarning = "";
   #isDisposed = false;
@@ -267,7 +269,10 @@ export class MachineIdentity implements Disposable, AsyncDisposable {
     } catch (error) {
       if (!key.isInHardware || isCallersFault(error)) throw error;
       // A chip may have been reset under its connection: whoever signs next opens the key again, unless somebody has.
-      if (this.#key === opening) this.#closeKey();
+      if (this.#key === opening) {
+        this.#closeKey();
+        this.#forgotten = key.closed;
+      }
       if (isLast || data.isSpent() || isTimeout(error)) throw error;
       return null;
     }
@@ -277,7 +282,9 @@ export class MachineIdentity implements Disposable, AsyncDisposable {
   #openKey(): Promise<OpenedKey> {
     this.#requireOpen();
     if (this.#key !== null) return this.#key;
-    const opening = OpenedKey.open(this.#layout, this.#warn, this.#passphrase.input);
+    const { input } = this.#passphrase;
+    // A chip numbers what is loaded: closing the old key late would unload the new one.
+    const opening = this.#forgotten.then(() => OpenedKey.open(this.#layout, this.#warn, input));
     this.#key = opening;
     opening.catch(() => {
       if (this.#key === opening) this.#key = null;

@@ -10,6 +10,7 @@ export class OpenedKey {
   readonly #opened: OpenedIdentity;
   #users = 0;
   #isRetired = false;
+  readonly #closed = Promise.withResolvers<void>();
 
   private constructor(opened: OpenedIdentity) {
     this.#opened = opened;
@@ -42,6 +43,11 @@ export class OpenedKey {
     return this.#opened.signer.held.in === "hardware";
   }
 
+  /** Settled when the key has been closed. */
+  get closed(): Promise<void> {
+    return this.#closed.promise;
+  }
+
   /** @returns `null` when the key has been {@linkcode retire}d. */
   async use<T>(use: (signer: Signer) => Promise<T>): Promise<T | null> {
     if (this.#isRetired) return null;
@@ -62,6 +68,8 @@ export class OpenedKey {
   }
 
   #closeIfUnused(): void {
-    if (this.#isRetired && this.#users === 0) this.#opened[Symbol.dispose]();
+    if (!this.#isRetired || this.#users > 0) return;
+    this.#opened[Symbol.dispose]();
+    this.#closed.resolve();
   }
 }
