@@ -22,6 +22,9 @@ mount -o remount,bind,ro usr
 [ ! -e "$root/amesh" ] || mount --bind "$root/amesh" usr/local/bin
 mount --bind "$share" share
 mount -t proc proc proc
+# These settings are the whole machine's: systemd must not apply its own to them.
+mount --bind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
 mount -t sysfs sysfs sys
 mount -t tmpfs tmpfs sys/fs/cgroup
 mount -t cgroup2 cgroup2 sys/fs/cgroup
