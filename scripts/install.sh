@@ -26,6 +26,8 @@ usage: install.sh [--version X] [--prefix DIR] [--releases URL]
   --uninstall      remove what was installed there; ~/.amesh stays
   --help           this text
 
+environment: AMESH_INSTALL_VERSION, AMESH_INSTALL_PREFIX, AMESH_INSTALL_RELEASES stand in for the options
+
 exit codes: 0 done, 1 it could not be done and the amesh that was there still is, 2 wrong usage
 EOF
 }
@@ -103,6 +105,8 @@ is_musl() {
 # Only loopback may do without TLS, for mirrors that a machine serves to itself.
 check_url() {
   case $1 in
+    # What stands before an @ looks like a host and is none.
+    *@*) wrong_usage "cannot fetch from \"$1\": a user's name in the address" ;;
     https://*) protocols='=https' ;;
     http://127.0.0.1 | http://127.0.0.1[:/]* | http://localhost | http://localhost[:/]*) protocols='=http,https' ;;
     *) wrong_usage "cannot fetch from \"$1\": it does not begin with https://" ;;
@@ -113,7 +117,7 @@ check_url() {
 fetch() {
   url=$releases/$1
   if have curl; then
-    curl --fail --silent --show-error --location --proto "$protocols" --proto-redir "$protocols" --tlsv1.2 \
+    curl --fail --silent --show-error --location --proto "$protocols" --proto-redir '=https' --tlsv1.2 \
       --retry 2 --connect-timeout 20 --speed-limit 1000 --speed-time 30 --output "$2" "$url" && return 0
   elif have wget; then
     # No option of wget binds redirects to TLS everywhere; what comes is checked in any case. busybox's crashes when it is
@@ -337,9 +341,11 @@ uninstall() {
 
 main() {
   action=install
-  wanted=$AMESH_VERSION
-  prefix=''
-  releases=$AMESH_RELEASES
+  wanted=${AMESH_INSTALL_VERSION:-$AMESH_VERSION}
+  wanted=${wanted#v}
+  prefix=${AMESH_INSTALL_PREFIX:-}
+  releases=${AMESH_INSTALL_RELEASES:-$AMESH_RELEASES}
+  releases=${releases%/}
   while [ $# -gt 0 ]; do
     case $1 in
       --help | -h)

@@ -256,6 +256,27 @@ inEachShell("says when PATH finds it, and when it finds another", async (machine
   assert.match((await machine.install()).stderr, /another amesh comes earlier in PATH: .*programs\/amesh/);
 });
 
+inEachShell("the environment stands in for options, which win over it", async (machine) => {
+  new Release(machine.server.root, "0.9.0").pack();
+  const prefix = join(machine.root, "elsewhere");
+  machine.env = { AMESH_INSTALL_VERSION: "v0.9.0", AMESH_INSTALL_PREFIX: prefix };
+  assert.match((await machine.install()).stdout, /^amesh 0\.9\.0 installed in .*\/elsewhere$/m);
+  assertInstalled(
+    await machine.install("--version", "1.0.0", "--prefix", machine.prefix),
+    machine,
+    "1.0.0",
+  );
+});
+
+inEachShell("curl follows no redirect away from TLS", async (machine) => {
+  if (machine.shell.busybox) return;
+  await using elsewhere = new ReleaseServer(machine.server.root, "1.0.0");
+  machine.server.redirect = elsewhere.url;
+  assertRefused(await machine.install(), /cannot fetch/);
+  assert.deepEqual(elsewhere.requests, []);
+  machine.assertUnchanged(new Map());
+});
+
 inEachShell("a version that is not there", async (machine) => {
   assertRefused(
     await machine.install("--version", "7.7.7"),
@@ -443,6 +464,11 @@ inEachShell("wrong usage", async (machine) => {
   assertRefused(
     await machine.install("--releases", "http://127.0.0.1.example.org"),
     /does not begin with https/,
+    2,
+  );
+  assertRefused(
+    await machine.install("--releases", "http://127.0.0.1:80@example.org"),
+    /a user's name in the address/,
     2,
   );
   assert.match((await machine.install("--help")).stdout, /^usage: install\.sh/);

@@ -108,6 +108,8 @@ export class ReleaseServer implements AsyncDisposable {
   latest: string;
   /** Of each file whose name ends so, only half is sent before the connection breaks. */
   dropped: string | undefined;
+  /** Where everything is said to lie instead: the beginning of an address. */
+  redirect: string | undefined;
   /** What was asked for. */
   readonly requests: string[] = [];
 
@@ -125,6 +127,7 @@ export class ReleaseServer implements AsyncDisposable {
 
   #answer(path: string): Response {
     this.requests.push(path);
+    if (this.redirect !== undefined) return Response.redirect(this.redirect + path, 302);
     const [, version, name] = /^\/(?:download\/v|latest\/)(.+)\/([^/]+)$/.exec(path) ?? [];
     const directory = version === "download" ? this.latest : version;
     let bytes: Uint8Array<ArrayBuffer>;
