@@ -243,11 +243,12 @@ put_in_place() {
     is_ours "$path" || refuse_archive "$path"
     say "$(digest_of "$work/$top/$path")  $path" >>"$work/receipt"
   done <"$work/files"
-  # What the earlier version has and this one has not.
+  # What the earlier version has and this one has not, unless somebody has changed it since.
   : >"$work/obsolete"
   if [ -f "$prefix/$receipt" ]; then
-    while read -r _ path; do
-      if is_ours "$path" && ! grep -Fqx "$path" "$work/files"; then say "$path" >>"$work/obsolete"; fi
+    while read -r sum path; do
+      if ! is_ours "$path" || grep -Fqx "$path" "$work/files" || [ ! -f "$prefix/$path" ]; then continue; fi
+      if [ "$(digest_of "$prefix/$path")" = "$sum" ]; then say "$path" >>"$work/obsolete"; fi
     done <"$prefix/$receipt"
   fi
   # The receipt names both while files are being placed, so that whatever happens --uninstall finds all of them.
@@ -287,6 +288,8 @@ advise() {
 
 install() {
   target=$(find_target)
+  # Without a program for it, end before anything is fetched.
+  digest_of /dev/null >/dev/null
   check_url "$releases"
   umask 077
   work=$(mktemp -d "${TMPDIR:-/tmp}/amesh-install.XXXXXXXX") || fail "cannot make a temporary directory"
@@ -300,7 +303,8 @@ install() {
   fetch "$place/SHA256SUMS" "$work/SHA256SUMS"
   check_signature
   choose_archive
-  fetch "$place/$archive" "$work/$archive"
+  # By its version: a newer release may become the latest in between.
+  fetch "download/v$version/$archive" "$work/$archive"
   if [ "$(digest_of "$work/$archive")" != "$digest" ]; then
     fail "the digest of $archive is not the one in SHA256SUMS" "nothing was installed; the download broke off, or was changed"
   fi
