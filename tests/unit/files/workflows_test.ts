@@ -62,7 +62,7 @@ for (const [path, workflow] of workflows) {
     const files = [
       ...text.matchAll(/(?:^|[\s./])((?:tests|scripts|swift-helper|packaging)(?:\/[\w.-]+)*)/gm),
     ];
-    assert.ok(files.length > 5);
+    assert.ok(files.length > 0);
     for (const [, file] of files) assert.ok(existsSync(join(ROOT, file!)), file);
     const named = [...text.matchAll(/deno task ([\w:]+)/g)];
     assert.ok(named.length > 0);

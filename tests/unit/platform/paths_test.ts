@@ -19,6 +19,7 @@ test("layoutOf() names the files of a directory", () => {
   assert.deepEqual(layoutOf("/home/a/.amesh"), {
     directory: "/home/a/.amesh",
     identity: "/home/a/.amesh/identity.json",
+    certificate: "/home/a/.amesh/certificate.pem",
     keys: "/home/a/.amesh/keys",
     passphrase: "/home/a/.amesh/.passphrase",
     lock: "/home/a/.amesh/.lock",
