@@ -23,7 +23,7 @@ const SOURCE_TESTS = [
 /** Where a stand-in for `deno compile` may lie, when AMESH_DENO_COMPILE names none. */
 const STAND_IN = "../shared/tools/deno-compile-check";
 /** For one program, in milliseconds. */
-const TIME_LIMIT = 900_000;
+const TIME_LIMIT = 1_800_000;
 
 /** Variables that change what amesh does: a developer's own identity takes no part in the tests. */
 const UNWANTED = /^((AUTH_MESH|AMESH)_.*|CREDENTIALS_DIRECTORY|BUN_OPTIONS|BUN_BE_BUN)$/;
