@@ -1,6 +1,6 @@
 /** A certificate request that this machine's key signs. */
 import type { Bytes } from "../bytes.ts";
-import { expandPoint } from "../crypto/p256.ts";
+import { expandPoint, inOnePiece } from "../crypto/p256.ts";
 import { encodeRequest, encodeRequestInfo, type RequestContent } from "../formats/certificate_request.ts";
 import type { Identity } from "../formats/identity_file.ts";
 import { loadIdentity, replacedMeanwhile } from "../identity/store.ts";
@@ -27,11 +27,7 @@ export async function makeRequest(
 ): Promise<MadeRequest> {
   const identity = await loadIdentity(layout);
   const info = encodeRequestInfo(contentFor(identity), await expandPoint(identity.publicKey));
-  const made = await signMessage(layout, oneMessage(info), { ...options, background: false });
+  const made = await signMessage(layout, inOnePiece(info), { ...options, background: false });
   if (made.identity.fields.deviceId !== identity.fields.deviceId) throw replacedMeanwhile();
   return { identity, der: encodeRequest(info, made.signature) };
-}
-
-async function* oneMessage(bytes: Bytes): AsyncGenerator<Bytes> {
-  yield bytes;
 }

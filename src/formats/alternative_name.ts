@@ -20,7 +20,7 @@ import { printable } from "./printable.ts";
 const TAGS = { email: 1, dns: 2, uri: 6, ip: 7 } as const;
 const DIRECTORY_NAME_TAG = 4;
 
-/** A name: for `other`, the tag and the hex of what is neither of these. */
+/** A name, in printable characters: for `other`, the hex in DER of what is none of these, or has other characters than it may. */
 export interface AlternativeName {
   readonly kind: keyof typeof TAGS | "directory" | "other";
   readonly value: string;
@@ -168,6 +168,9 @@ export function parseNames(der: Uint8Array): AlternativeName[] | null {
   return value === null ? null : sequenceOf(value)?.map(describeName) ?? null;
 }
 
+/** What an IA5String has that is no control character. */
+const PRINTABLE_ASCII = /^[\x20-\x7e]*$/;
+
 function describeName(value: DerValue): AlternativeName {
   const tag = contextTag(value);
   const directory = taggedValues(value, DIRECTORY_NAME_TAG)?.[0];
@@ -178,5 +181,9 @@ function describeName(value: DerValue): AlternativeName {
     return { kind: "other", value: encodeHex(derBytes(value)) };
   }
   const content = contentOf(value);
-  return { kind, value: kind === "ip" ? formatIp(content) : new TextDecoder("latin1").decode(content) };
+  if (kind === "ip") return { kind, value: formatIp(content) };
+  const text = new TextDecoder("latin1").decode(content);
+  return PRINTABLE_ASCII.test(text)
+    ? { kind, value: text }
+    : { kind: "other", value: encodeHex(derBytes(value)) };
 }

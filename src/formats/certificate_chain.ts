@@ -20,7 +20,7 @@ const LABELS = ["CERTIFICATE", "X509 CERTIFICATE"];
  */
 export function parseChain(bytes: Uint8Array, name: string): Certificate[] {
   if (bytes.length > MAX_CHAIN_BYTES) throw unreadable(name, `it is larger than ${MAX_CHAIN_BYTES} bytes`);
-  if (bytes[0] === 0x30) return [parseCertificate(bytes, name)];
+  if (isDer(bytes)) return [parseCertificate(bytes, name)];
   const blocks = readPem(new TextDecoder("latin1").decode(bytes));
   if (blocks.some(({ label }) => label.endsWith("PRIVATE KEY"))) {
     throw new AmeshError("ERR_CORRUPT", `cannot use "${name}": there is a private key in it`, {
@@ -35,7 +35,17 @@ export function parseChain(bytes: Uint8Array, name: string): Certificate[] {
       `there are ${certificates.length} certificates in it, more than ${MAX_CHAIN_LENGTH}`,
     );
   }
-  return certificates.map(({ bytes: der }) => parseCertificate(der ?? new Uint8Array(0), name));
+  const chain = certificates.map(({ bytes: der }) => parseCertificate(der ?? new Uint8Array(0), name));
+  // Longer lines than ours, or none at all: what is kept has to be read again.
+  if (encodeChain(chain).length > MAX_CHAIN_BYTES) {
+    throw unreadable(name, `its certificates are larger than ${MAX_CHAIN_BYTES} bytes of PEM`);
+  }
+  return chain;
+}
+
+/** SEQUENCE with a length of several bytes: a text that begins with a 0 goes on in another way. */
+function isDer([tag, length = 0]: Uint8Array): boolean {
+  return tag === 0x30 && length > 0x80;
 }
 
 /**

@@ -66,7 +66,7 @@ export function isMediaType(text: string): boolean {
   return MEDIA_TYPE.test(text);
 }
 
-/** Whether a `typ` says that the payload is claims: `JWT`, `at+jwt`, `dpop+jwt` … (RFC 8725 §3.11), in any case. */
+/** Whether a `typ` says that the payload is claims: `JWT`, `at+jwt`, `dpop+jwt`, `dc+sd-jwt` … (RFC 8725 §3.11), in any case. */
 export function isTokenType(typ: string): boolean {
-  return /^(?:application\/)?(?:.*\+)?jwt$/i.test(typ);
+  return /^(?:application\/)?(?:.*\+)?(?:sd-)?jwt$/i.test(typ);
 }

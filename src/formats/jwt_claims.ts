@@ -151,10 +151,10 @@ function splitClaim(argument: string, form: "VALUE" | "JSON"): { name: string; v
 
 /**
  * What programs compare names by that are lenient: Go's encoding/json takes `EXP`, and `iſs` with a long s, for the fields
- * of these names.
+ * of these names; equalsIgnoreCase of Java also `ıss` without a dot, which has the capital letter of the i.
  */
 function folded(name: string): string {
-  return name.normalize("NFKC").toLowerCase();
+  return name.normalize("NFKC").toUpperCase().toLowerCase();
 }
 
 /** A string of JSON that is valid. */
@@ -221,15 +221,17 @@ function tooLarge(): AmeshError {
 
 const quoted = (text: string) => `"${printable(text.slice(0, 40))}"`;
 
-/** A JSON object, after what may stand in front of one, in latin1 and without zero bytes. */
-const OBJECT_START = /^(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?\s*\{/;
+/** A JSON object after what may stand in front of one, or white space alone, in latin1 and without zero bytes. */
+const OBJECT_START = /^(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?(?:\s*\{|\s+$)/;
 const SOME_OWN_CLAIM = new RegExp(`"(?:${OWN_CLAIMS.join("|")})"`, "i");
 /** The letter that lenient programs take for an s, in UTF-8 and escaped. */
 const LONG_S = /\xc5\xbf|\\u017f/gi;
+/** The same for an i. */
+const DOTLESS_I = /\xc4\xb1|\\u0131/gi;
 /** A name of {@linkcode SOME_OWN_CLAIM} in its longest spelling: six characters for a letter, four bytes for a character. */
 export const LONGEST_CLAIM_NAME_BYTES = (2 + 3 * 6) * 4;
 
-/** Whether a payload, or its beginning, can be that of a token: an object, in any encoding of Unicode. */
+/** Whether a payload, or its beginning, can be that of a token: an object, in any encoding of Unicode, behind any white space. */
 export function beginsAsClaims(start: Uint8Array): boolean {
   return OBJECT_START.test(asLatin1(start));
 }
@@ -253,7 +255,8 @@ export function hasOwnClaims(payload: Uint8Array): boolean {
 export function mentionsOwnClaims(part: Uint8Array): boolean {
   const text = asLatin1(part)
     .replaceAll(/\\u00([4-7][0-9a-f])/gi, (_, hex) => String.fromCharCode(parseInt(hex, 16)))
-    .replaceAll(LONG_S, "s");
+    .replaceAll(LONG_S, "s")
+    .replaceAll(DOTLESS_I, "i");
   return SOME_OWN_CLAIM.test(text);
 }
 

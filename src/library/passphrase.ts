@@ -12,8 +12,12 @@ export interface KeptPassphrase extends Disposable {
   readonly input: PassphraseInput;
 }
 
-/** @param hardenProcess what amesh does to a process of its own: no core dumps, no ptrace(2), no passphrase in the environment. */
+/** @param hardenProcess what amesh does to a process of its own: no core dumps, no ptrace(2), no passphrase in the environment. @throws {TypeError} it is of another type. */
 export function keepPassphrase(given: GivenPassphrase | undefined, hardenProcess: boolean): KeptPassphrase {
+  // Whoever is not told by types gives a string; another source must not stand in for it.
+  if (given !== undefined && typeof given !== "function" && !(given instanceof Uint8Array)) {
+    throw new TypeError("the passphrase is neither a Uint8Array nor a function");
+  }
   let kept = given instanceof Uint8Array ? Uint8Array.from(given) : null;
   if (hardenProcess) {
     forbidInspection();

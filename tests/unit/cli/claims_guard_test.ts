@@ -24,6 +24,8 @@ for (const size of SIZES) {
         '{"a":1,"aud":2}',
         `{"a":"${padding}","exp":1}`,
         `{"exp":1,"a":"${padding}"}`,
+        `${" ".repeat(PROTOCOL_START_BYTES)}{"exp":1}`,
+        `${"\r\n\t ".repeat(PROTOCOL_START_BYTES / 3)}{"a":1,"exp":1}`,
       ]
     ) {
       await assert.rejects(passOn(utf8(json), size), refused, json.slice(0, 20));
@@ -39,6 +41,8 @@ for (const size of SIZES) {
       `["exp","${padding}"]`,
       `{"a":"${padding}"}`,
       padding,
+      " ".repeat(PROTOCOL_START_BYTES + 1),
+      "\0".repeat(PROTOCOL_START_BYTES) + '{"exp":1}',
     ];
     for (const document of documents) assert.deepEqual(await passOn(utf8(document), size), utf8(document));
   });

@@ -134,6 +134,12 @@ test("parseNames() shows names of other kinds, and none where there is something
     value: "CN=aa",
   }]);
   assert.deepEqual(names("3005" + "8703010203"), [{ kind: "ip", value: "010203" }]);
+  // A terminal would obey these characters, and IA5String has none of them.
+  for (const content of ["611b61", "6100", "619b33316d", "c3bc"]) {
+    const name = `82${(content.length / 2).toString(16).padStart(2, "0")}${content}`;
+    const sequence = `30${(name.length / 2).toString(16).padStart(2, "0")}${name}`;
+    assert.deepEqual(names(sequence), [{ kind: "other", value: name }]);
+  }
   assert.equal(names("0500"), null);
   assert.equal(names("30050500"), null);
 });

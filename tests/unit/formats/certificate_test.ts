@@ -3,6 +3,7 @@ import { createHash, createPublicKey, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import * as asn1 from "asn1js";
 import { type Bytes, concatBytes, encodeHex, utf8 } from "../../../src/bytes.ts";
 import {
   type Certificate,
@@ -10,8 +11,13 @@ import {
   MAX_CERTIFICATE_BYTES,
   parseCertificate,
 } from "../../../src/formats/certificate.ts";
-import { encodeChain, orderChain, parseChain } from "../../../src/formats/certificate_chain.ts";
-import { readDer } from "../../../src/formats/der.ts";
+import {
+  encodeChain,
+  MAX_CHAIN_BYTES,
+  orderChain,
+  parseChain,
+} from "../../../src/formats/certificate_chain.ts";
+import { encodeDer, readDer, sequenceOf } from "../../../src/formats/der.ts";
 import { encodePem, readPem } from "../../../src/formats/pem.ts";
 import { ameshError } from "../../support/errors.ts";
 
@@ -147,6 +153,37 @@ test("parseChain() refuses files without a certificate, with damaged ones, with 
   for (const label of ["PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "TSS2 PRIVATE KEY"]) {
     refused(pem + encodePem(label, leafDer), /there is a private key in it$/);
   }
+});
+
+test("parseChain() takes a text that begins as DER might", () => {
+  for (const text of ["0 s:CN = web-1\n", "0\n", "00"]) {
+    const read = parseChain(concatBytes(utf8(`${text}\n`), file("chain")), "a.pem");
+    assert.deepEqual(read, chain);
+  }
+});
+
+test("parseChain() takes nothing that cannot be kept in PEM of 64 KiB, whatever its lines are like", () => {
+  const parts = sequenceOf(readDer(leafDer)!)!.slice(0, 2);
+  // What is signed with so long a signature would be refused by whoever looks at it.
+  const certificate = (signatureBytes: number) =>
+    encodeDer(
+      new asn1.Sequence({
+        value: [...parts, new asn1.BitString({ valueHex: new Uint8Array(signatureBytes) })],
+      }),
+    );
+  const file = (signatureBytes: number) =>
+    utf8(
+      `-----BEGIN CERTIFICATE-----\n${certificate(signatureBytes).toBase64()}\n-----END CERTIFICATE-----\n`
+        .repeat(4),
+    );
+  const kept = parseChain(file(11_000), "a.pem");
+  assert.deepEqual(parseChain(encodeChain(kept), "a.pem"), kept);
+  const long = file(11_750);
+  assert.ok(long.length < MAX_CHAIN_BYTES);
+  assert.throws(
+    () => parseChain(long, "a.pem"),
+    ameshError("ERR_CORRUPT", /larger than 65536 bytes of PEM$/),
+  );
 });
 
 test("readPem() passes over what is no block, and says nothing of what has no end", () => {

@@ -88,6 +88,8 @@ test("isTokenType() knows the types of tokens in every spelling, and no other", 
     "application/at+JWT",
     "dpop+jwt",
     "a+b+jwt",
+    "dc+sd-jwt",
+    "application/sd-jwt",
   ];
   for (const typ of types) assert.ok(isTokenType(typ), typ);
   for (const typ of ["JOSE", "jwts", "xjwt", "jwt+json", "application/json", "a/jwt"]) {

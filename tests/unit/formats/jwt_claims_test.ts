@@ -67,6 +67,7 @@ for (const name of OWN) {
     const spellings = [name, name.toUpperCase(), `${name[0]?.toUpperCase()}${name.slice(1)}`];
     spellings.push(
       name.replaceAll("s", "\u017f"),
+      name.replaceAll("i", "\u0131"),
       [...name].map((c) => String.fromCodePoint(c.charCodeAt(0) + 0xfee0)).join(""),
     );
     for (const spelling of spellings) {
@@ -207,6 +208,9 @@ const asClaims: [name: string, payload: string | Uint8Array][] = [
   ["an escaped claim beside NaN", '{"\\u0065x\\u0070":1,"a":NaN}'],
   ["a long s beside NaN", '{"i\u017fs":1,"a":NaN}'],
   ["an escaped long s beside NaN", '{"i\\u017Fs":1,"a":NaN}'],
+  ["an i without a dot", '{"\u0131at":1}'],
+  ["an i without a dot beside NaN", '{"\u0131at":1,"a":NaN}'],
+  ["an escaped i without a dot beside NaN", '{"\\u0131at":1,"a":NaN}'],
   ["a claim in UTF-16", utf16('{"sub":1}')],
   [
     "a claim beside bytes that are no UTF-8",
@@ -228,7 +232,8 @@ test("hasOwnClaims() finds none in documents", () => {
   }
 });
 
-test("beginsAsClaims() is true of objects only", () => {
+test("beginsAsClaims() is true of objects, and of white space behind which one may come", () => {
+  for (const text of [" ", "\n\n", "\ufeff\t"]) assert.ok(beginsAsClaims(utf8(text)), JSON.stringify(text));
   for (const text of ["", "x", "[1]", '"{"', "1{", '[{"exp":1}]', "\0"]) {
     assert.ok(!beginsAsClaims(utf8(text)), text);
   }

@@ -19,3 +19,8 @@ test("keepPassphrase() of nothing leaves the sources that amesh knows", () => {
   assert.equal(kept.input.given, undefined);
   assert.equal(kept.input.keepsEnvironment, true);
 });
+
+test("keepPassphrase() takes no string: another source would stand in for it", () => {
+  const given = "secret" as unknown as Uint8Array;
+  assert.throws(() => keepPassphrase(given, false), { name: "TypeError", message: /neither a Uint8Array/ });
+});
