@@ -27,6 +27,11 @@ export function parseChain(bytes: Uint8Array, name: string): Certificate[] {
       hint: "give the certificates alone; the key of this machine stays where it is",
     });
   }
+  if (blocks.some(({ label }) => label === "PKCS7" || label === "CMS")) {
+    throw new AmeshError("ERR_CORRUPT", `cannot read "${name}": it is PKCS #7`, {
+      hint: "take the certificates out with: openssl pkcs7 -print_certs",
+    });
+  }
   const certificates = blocks.filter(({ label }) => LABELS.includes(label));
   if (certificates.length === 0) throw unreadable(name, "there is no certificate in it");
   if (certificates.length > MAX_CHAIN_LENGTH) {

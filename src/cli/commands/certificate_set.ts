@@ -1,7 +1,7 @@
 /** `amesh certificate set`: keeps what a CA has made for this machine's key. */
 import { MAX_CHAIN_BYTES } from "../../formats/certificate_chain.ts";
 import { formatTime, setCertificate } from "../../identity/certificate.ts";
-import { readSmallInput } from "../../platform/input.ts";
+import { isStandardInput, readSmallInput } from "../../platform/input.ts";
 import { ameshLayout } from "../../platform/paths.ts";
 import { print, printJson, warn } from "../output.ts";
 import { formatTable } from "./status.ts";
@@ -15,8 +15,9 @@ export type CertificateSetFlags = {
 export async function certificateSet({ json }: CertificateSetFlags, file = "-"): Promise<void> {
   const layout = await ameshLayout();
   const { bytes } = readSmallInput(file, MAX_CHAIN_BYTES);
+  const name = isStandardInput(file) ? "standard input" : file;
   const now = Math.floor(Date.now() / 1000);
-  const { leaf, chain } = await setCertificate({ layout, bytes, name: file, now, warn });
+  const { leaf, chain } = await setCertificate({ layout, bytes, name, now, warn });
   if (json) {
     await printJson({
       file: layout.certificate,

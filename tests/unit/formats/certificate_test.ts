@@ -155,6 +155,15 @@ test("parseChain() refuses files without a certificate, with damaged ones, with 
   }
 });
 
+test("parseChain() says what to do with PKCS #7", () => {
+  const block = utf8(encodePem("PKCS7", leafDer));
+  assert.throws(() => parseChain(block, "a.p7b"), {
+    code: "ERR_CORRUPT",
+    message: /"a.p7b": it is PKCS #7$/,
+    hint: /openssl pkcs7 -print_certs$/,
+  });
+});
+
 test("parseChain() takes a text that begins as DER might", () => {
   for (const text of ["0 s:CN = web-1\n", "0\n", "00"]) {
     const read = parseChain(concatBytes(utf8(`${text}\n`), file("chain")), "a.pem");
