@@ -11,6 +11,8 @@ import { withIdentity } from "./store.ts";
 export interface OpenedIdentity extends Disposable {
   readonly identity: Identity;
   readonly signer: Signer;
+  /** Wipes the passphrase: once the key has been opened, nothing needs it any more. */
+  forgetPassphrase(): void;
 }
 
 /**
@@ -50,13 +52,15 @@ async function openLoaded(
     signer[Symbol.dispose]();
     throw error;
   }
-  if (!isLater) passphrases[Symbol.dispose]();
+  const forgetPassphrase = () => passphrases[Symbol.dispose]();
+  if (!isLater) forgetPassphrase();
   return {
     identity,
     signer,
+    forgetPassphrase,
     [Symbol.dispose]: () => {
       signer[Symbol.dispose]();
-      passphrases[Symbol.dispose]();
+      forgetPassphrase();
     },
   };
 }

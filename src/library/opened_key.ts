@@ -27,6 +27,8 @@ export class OpenedKey {
       const { held } = opened.signer;
       // Whether the passphrase is the right one shows when the key is first wanted: now, not with the first signature.
       if (held.in === "memory") wipe(await held.takeScalar());
+      // The key may stay open for months, and a program that is asked each time counts on nothing being kept.
+      opened.forgetPassphrase();
       return new OpenedKey(opened);
     } catch (error) {
       opened[Symbol.dispose]();

@@ -111,6 +111,8 @@ export class Passphrases implements Disposable {
     const { given } = this.input;
     if (given !== undefined) {
       const source = { kind: "caller" } as const;
+      // The first key was replaced while it was being opened.
+      wipe(this.#kept?.bytes);
       this.#kept = { source, bytes: requireLength(await given(), describeSource(source)) };
       return;
     }

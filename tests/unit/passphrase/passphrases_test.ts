@@ -56,6 +56,18 @@ test("prepare() asks once where there is no source; candidates() and forNewKey()
   assert.deepEqual([person.asked(), passphrases.newKeySource], [1, { kind: "terminal" }]);
 });
 
+test("prepare() asks a program anew each time, and wipes what it gave before", async () => {
+  using place = passphrasePlace();
+  const program = answers("first", "second");
+  const passphrases = make(place, { given: async () => (await program.ask())! });
+  await passphrases.prepare();
+  await passphrases.prepare();
+  assert.deepEqual(collect(passphrases), [["caller", "second"]]);
+  assert.deepEqual(program.made.map(text), ["\0".repeat(5), "second"]);
+  passphrases[Symbol.dispose]();
+  assert.deepEqual(program.made.map(text), ["\0".repeat(5), "\0".repeat(6)]);
+});
+
 /** Where there is a source nobody is asked, whether or not it can be used. */
 const present: [
   name: string,
