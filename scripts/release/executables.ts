@@ -1,11 +1,11 @@
 /** The executables of a release: made here, or taken as they are. */
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { buildExecutable, CompileError, runProgram } from "../build.ts";
 import { hostTarget, permissionFlags, type Target, warnOfSignature } from "../compile.ts";
 import type { Request } from "./request.ts";
 
 /**
- * @param directory is made for executables that are made here.
+ * @param directory is made for executables that are made here, and for one that is tried.
  * @returns absolute paths by name of the target.
  * @throws {CompileError} also for a file that cannot be the executable of its target.
  */
@@ -19,7 +19,7 @@ export async function readyExecutables(
     if (request.executables === undefined) await build(row, request, path);
     checkPlatform(await readHead(path), row, path);
     if (row.name.startsWith("darwin-")) await warnOfSignature(path);
-    if (row === hostTarget()) await checkVersion(path, request.version);
+    if (row === hostTarget()) await checkVersion(path, directory, request.version);
     paths.set(row.name, path);
   }
   return paths;
@@ -70,8 +70,14 @@ function checkPlatform(head: Uint8Array, row: Target, path: string): void {
   throw new CompileError(`"${basename(path)}" is for ${found ?? "no platform of ours"}, not for ${row.name}`);
 }
 
-async function checkVersion(path: string, version: string): Promise<void> {
-  const { text } = await runProgram([path, "--version"], { env: {} });
+/** Runs a copy: an executable that came as an artifact of another job has lost its mode. */
+async function checkVersion(path: string, directory: string, version: string): Promise<void> {
+  const copy = join(directory, "tried", basename(path));
+  await Deno.mkdir(dirname(copy), { recursive: true });
+  await Deno.copyFile(path, copy);
+  await Deno.chmod(copy, 0o755);
+  const { text } = await runProgram([copy, "--version"], { env: {} });
+  await Deno.remove(copy);
   if (text !== `amesh ${version}\n`) {
     throw new CompileError(`"${path}" is not amesh ${version}: it says ${JSON.stringify(text.trim())}`);
   }

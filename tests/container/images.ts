@@ -5,6 +5,7 @@ import {
   existsSync,
   mkdirSync,
   realpathSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -104,6 +105,31 @@ const MUSL: Image = {
     if (code !== 0) throw new Error(`musl-gcc: ${stderr}`);
   },
 };
+
+/**
+ * The same for whoever installs amesh there: without amesh, with busybox's shell and programs, and with minisign. These are
+ * Debian's, and lie with what they are linked with where musl's loader does not look.
+ */
+export function withShell(image: Image): Image {
+  return {
+    ...image,
+    make(root) {
+      image.make(root);
+      rmSync(join(root, "usr/bin/amesh"));
+      for (const program of ["/bin/busybox", "/usr/bin/minisign"]) {
+        for (const path of [program, ...linkedWith(program)]) put(root, path);
+      }
+      for (const name of runChild(["busybox", "--list"]).stdout.trim().split("\n")) {
+        if (name !== "busybox") symlinkSync("busybox", join(root, "bin", name));
+      }
+    },
+  };
+}
+
+/** Absolute paths of the libraries and the loader of a program. */
+function linkedWith(program: string): string[] {
+  return [...runChild(["ldd", program]).stdout.matchAll(/(\/\S+) \(0x/g)].map(([, path]) => path!);
+}
 
 function whyNoMusl(): string | false {
   if (!Deno.env.get("AMESH_TEST_MUSL")) return "no musl executable: AMESH_TEST_MUSL is not set";

@@ -1,99 +1,19 @@
 /** `deno task release` with the real executable for this machine and stand-ins for the others: what is in `dist/`. */
 import assert from "node:assert/strict";
-import { copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import process from "node:process";
 import { after, test } from "node:test";
 import { FORMULA_TARGETS } from "../../scripts/release/formula.ts";
 import { VERSION } from "../../src/version.ts";
 import { checkScript } from "../support/shellcheck.ts";
-import { COMMIT_TIME, ReleasePlace, run, succeed, writeStandIns } from "./place.ts";
+import { cannotContain } from "../container/container.ts";
+import { BARE_MUSL, IMAGES } from "../container/images.ts";
+import { FirstRun } from "./first_run.ts";
+import { archive, cannotRelease as skip, release, RELEASES, removeRelease } from "./made_release.ts";
+import { COMMIT_TIME, run, succeed } from "./place.ts";
 import { complaintsOfSbom } from "./sbom_schema.ts";
 
-const BUN = process.env["AMESH_TEST_BUN"];
-const skip = BUN === undefined ? "AMESH_TEST_BUN names no executable" : false;
-
-const RELEASES = "https://releases.example/amesh";
-const archive = (target: string) => `amesh-${VERSION}-${target}`;
-
-let place: ReleasePlace | undefined;
-
-/** One release, of which every test looks at a part. */
-class Release {
-  readonly place: ReleasePlace = place = new ReleasePlace("amesh");
-  readonly dist: string = this.place.dist;
-  readonly key: string;
-  readonly output: string;
-
-  constructor() {
-    const executables = this.place.directory("executables");
-    writeStandIns(executables);
-    copyFileSync(BUN!, join(executables, "amesh-linux-x64"));
-    writeFileSync(join(executables, "amesh-se-helper"), "the helper");
-    this.key = join(this.place.directory("key"), "release.key");
-    succeed(["minisign", "-G", "-W", "-s", this.key, "-p", this.publicKey]);
-    const args = [
-      "--version",
-      VERSION,
-      "--runtime",
-      "bun",
-      "--releases",
-      RELEASES,
-      "--minisign-key",
-      this.key,
-    ];
-    const ready = ["--executables", executables, "--helper", join(executables, "amesh-se-helper")];
-    // A umask, and options of tar and gzip, that would show in the archives.
-    const env = { TAR_OPTIONS: "--format=gnu --mode=a-r", GZIP: "-1" };
-    const { code, stdout, stderr } = run(
-      [
-        "sh",
-        "-c",
-        'umask 077; exec "$@"',
-        "sh",
-        Deno.execPath(),
-        "run",
-        "-A",
-        "scripts/release.ts",
-        ...args,
-        ...ready,
-      ],
-      { cwd: this.place.path, env },
-    );
-    assert.equal(code, 0, stderr);
-    this.output = stdout;
-  }
-
-  get publicKey(): string {
-    return this.key.replace(/key$/, "pub");
-  }
-
-  file(name: string): string {
-    return join(this.dist, name);
-  }
-
-  text(name: string): string {
-    return readFileSync(this.file(name), "utf8");
-  }
-}
-
-let made: { readonly release: Release } | { readonly failure: unknown } | undefined;
-/** Made once, by the first test that needs it: it takes as long as two packages of 112 MB need. */
-function release(): Release {
-  made ??= make();
-  if ("failure" in made) throw made.failure;
-  return made.release;
-}
-
-function make(): NonNullable<typeof made> {
-  try {
-    return { release: new Release() };
-  } catch (failure) {
-    place?.[Symbol.dispose]();
-    return { failure };
-  }
-}
-after(() => made !== undefined && "release" in made && place?.[Symbol.dispose]());
+after(removeRelease);
 
 test("a release has an archive per target, two packages, and what comes with them", { skip }, () => {
   const { place } = release();
@@ -366,3 +286,31 @@ test("the formula has the address and the checksum of each archive", { skip }, (
     assert.ok(release().text("SHA256SUMS").includes(`${sum}  ${name}\n`), name);
   }
 });
+
+const cannotInstall = skip || cannotContain();
+
+// Releases carry Bun's executables where nothing says otherwise, for musl always.
+for (const image of IMAGES.filter(({ name }) => name.endsWith("bun"))) {
+  test(
+    `${image.name}: its install script, init, sign, OpenSSL verifies, manual, completions, and away`,
+    { skip: cannotInstall || image.missing },
+    async () => {
+      await using machine = new FirstRun(image, release().dist);
+      await machine.check();
+    },
+  );
+}
+
+test(
+  "on a bare Alpine its install script says what is missing, and leaves nothing",
+  { skip: cannotInstall || BARE_MUSL.missing },
+  async () => {
+    await using machine = new FirstRun(BARE_MUSL, release().dist);
+    const { code, stdout, stderr } = await machine.install();
+    assert.equal(code, 1, stderr);
+    assert.equal(stdout, "");
+    assert.match(stderr, /^install\.sh: error: amesh needs libstdc\+\+, which is not here\n/);
+    assert.match(stderr, /^install\.sh: hint: as root: apk add libstdc\+\+$/m);
+    assert.ok(!existsSync(machine.home(".local")));
+  },
+);
