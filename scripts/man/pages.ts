@@ -48,7 +48,7 @@ function page(
     ".ss 12 0",
     ...section("NAME", [`${names} \\- ${escaped(lowerFirst(command.brief.replace(/\.$/, "")))}`]),
     ...section("SYNOPSIS", synopses(command)),
-    ...section("DESCRIPTION", isRoot ? INTRODUCTION : paragraphs(command.description)),
+    ...section("DESCRIPTION", isRoot ? INTRODUCTION : paragraphs(sentence(command.description))),
     ...section("COMMANDS", command.commands.filter((inner) => inner !== command.main).flatMap(commandItem)),
     ...section("OPTIONS", command.options.flatMap(optionItem)),
     ...section("ARGUMENTS", command.operands.flatMap(operandItem)),
@@ -158,9 +158,7 @@ function optionItem(option: OptionReference): string[] {
   const letter = option.letter === null ? "" : `${bold(`-${option.letter}`)}, `;
   const notes = [
     ...option.isRequired ? ["Required."] : [],
-    ...option.default === null || option.value?.completion.kind !== "choice"
-      ? []
-      : [`Default: \`${option.default}\`.`],
+    ...option.default === null || option.value === null ? [] : [`Default: \`${option.default}\`.`],
     ...option.isRepeatable ? ["Can be given more than once."] : [],
   ];
   return item(`${letter}${optionTerm(option)}`, [sentence(option.brief), ...notes].join(" "));

@@ -91,5 +91,10 @@ const certificateStatus = command<CertificateStatusFlags, []>({
 /** `certificate set` and `certificate status`. */
 export const certificate = buildRouteMap({
   routes: { set: certificateSet, status: certificateStatus },
-  docs: { brief: "Keep and look at the certificate of this machine's key" },
+  docs: {
+    brief: "Keep and look at the certificate of this machine's key",
+    fullDescription:
+      "What a CA makes of `amesh csr` is kept beside the key. Tokens and signatures carry it with --header-x5c, and\n" +
+      "`amesh csr --renew` asks for the same names again.",
+  },
 });

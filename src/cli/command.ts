@@ -131,7 +131,7 @@ export const duration = (value: string): number => {
 export const optionalDuration = (brief: string, placeholder: string, byDefault = "0") =>
   ({ kind: "parsed", brief, parse: duration, placeholder, default: byDefault }) as const;
 
-/** A value that can be given several times. */
+/** Values of an option that must be given, and may be several times. */
 export const several = (brief: string, placeholder: string) =>
   ({ kind: "parsed", brief, parse: text, placeholder, variadic: true }) as const;
 

@@ -137,7 +137,7 @@ function describeFlag(name: string, flag: Flag, { aliases = {} }: Parameters): O
   return {
     ...simple,
     value: flag.kind === "enum" ? choiceOf(flag.values) : valueOf(flag),
-    isRequired: flag.optional !== true && flag.default === undefined && !isRepeatable,
+    isRequired: flag.optional !== true && flag.default === undefined,
     isRepeatable,
     default: flag.default === undefined ? null : [flag.default].flat().join(" "),
   };

@@ -1,6 +1,16 @@
 /** The commands that make tokens, their options and help texts. */
 import { JWS_TYPE } from "../formats/jws.ts";
-import { command, flag, inputFile, json, optionalDuration, passphraseFd, several, text } from "./command.ts";
+import {
+  command,
+  flag,
+  inputFile,
+  json,
+  optionalDuration,
+  passphraseFd,
+  repeated,
+  several,
+  text,
+} from "./command.ts";
 import type { JwsFlags } from "./commands/jws.ts";
 import type { JwtFlags } from "./commands/jwt.ts";
 
@@ -21,12 +31,9 @@ export const jwt = command<JwtFlags, []>({
   ],
   parameters: {
     flags: {
-      audience: several("Whom the token is for; may be repeated", "NAME"),
-      claim: { ...several("A claim whose value is a text; may be repeated", "NAME=VALUE"), optional: true },
-      claimJson: {
-        ...several("A claim whose value is JSON: a number, a list …; may be repeated", "NAME=JSON"),
-        optional: true,
-      },
+      audience: several("Whom the token is for", "NAME"),
+      claim: repeated("A claim whose value is a text", "NAME=VALUE"),
+      claimJson: repeated("A claim whose value is JSON: a number, a list …", "NAME=JSON"),
       expires: optionalDuration("For how long it is valid: 10s to 1h", "TIME", "5m"),
       longLived: flag("Let it be valid for up to 24h"),
       headerX5c,

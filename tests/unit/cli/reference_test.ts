@@ -42,6 +42,9 @@ test("options are switches, values and choices, required or not", () => {
   assert.deepEqual(optionOf(init, "name").value, { placeholder: "NAME", completion: { kind: "none" } });
   const backend = optionOf(init, "backend");
   assert.equal(backend.isRequired, false);
+  const [audience, claim] = ["audience", "claim"].map((name) => optionOf(find("jwt"), name));
+  assert.deepEqual([audience?.isRequired, audience?.isRepeatable], [true, true]);
+  assert.deepEqual([claim?.isRequired, claim?.isRepeatable], [false, true]);
   assert.equal(backend.default, "auto");
   assert.equal(backend.value?.placeholder, "auto|secure-enclave|keychain|tpm2|encrypted-file");
   assert.equal(optionOf(find("rotate"), "backend").default, null);

@@ -60,6 +60,17 @@ test("there is a page for each command", () => {
   }
 });
 
+test(
+  "what must be given stands without brackets, and what is given for it is told",
+  { skip: missing("man") },
+  () => {
+    using directory = temporaryDirectory();
+    const text = shown(written(root, directory.path).find(({ path }) => path.endsWith("/amesh-jwt.1"))!.path);
+    assert.match(text, / amesh jwt --audience NAME \.\.\. \[--claim NAME=VALUE\] \.\.\. /);
+    assert.match(text, /--expires TIME .*? Default: 5m\./);
+  },
+);
+
 test("a command that is its group as well has the same page under both names", () => {
   const textOf = (name: string) => pages.find(({ file }) => file === name)?.text;
   assert.equal(textOf("amesh-agent-start.1"), textOf("amesh-agent.1"));
