@@ -16,11 +16,11 @@ AMESH_RELEASES='https://amesh.dev/releases'
 AMESH_MINISIGN_KEY=''
 
 usage() {
-  cat <<'EOF'
+  cat <<EOF
 usage: install.sh [--version X] [--prefix DIR] [--releases URL]
        install.sh --uninstall [--prefix DIR]
 
-  --version X      install this version (default: the latest)
+  --version X      install this version (default: ${AMESH_VERSION:-the latest})
   --prefix DIR     into DIR/bin and DIR/share (default: ~/.local; /usr/local as root)
   --releases URL   a mirror of the releases: URL/latest/download/FILE and URL/download/vX/FILE
   --uninstall      remove what was installed there; ~/.amesh stays
@@ -132,14 +132,14 @@ fetch() {
   fail "cannot fetch $url" "${3:-look whether the version exists and this machine reaches the address}"
 }
 
-# digest_of FILE
+# digest_of FILE. By standard input, because a name with a backslash changes what sha256sum prints.
 digest_of() {
   if have sha256sum; then
-    sha256sum "$1" | cut -d ' ' -f 1
+    sha256sum <"$1" | cut -d ' ' -f 1
   elif have shasum; then
-    shasum -a 256 "$1" | cut -d ' ' -f 1
+    shasum -a 256 <"$1" | cut -d ' ' -f 1
   elif have openssl; then
-    openssl dgst -sha256 -r "$1" | cut -d ' ' -f 1
+    openssl dgst -sha256 -r <"$1" | cut -d ' ' -f 1
   else
     fail "no program here computes SHA-256" "install sha256sum, shasum or openssl"
   fi
@@ -215,12 +215,23 @@ is_ours() {
   esac
 }
 
+# Whoever owns the prefix could lead root's hand elsewhere by a link.
+refuse_foreign_prefix() {
+  if [ "$(id -u)" -ne 0 ]; then return 0; fi
+  nearest=$prefix
+  while [ ! -d "$nearest/" ]; do nearest=${nearest%/*}; done
+  if [ -n "$(find "$nearest/" -prune ! -user 0)" ]; then
+    fail "root does not write to $nearest, which is another user's" "run it as that user, or choose another --prefix"
+  fi
+}
+
 # place_file PATH: copies it beside its place, then renames it there, which works while the old one runs.
 place_file() {
   directory=$prefix/${1%/*}
   # The directories are for everybody to read, whatever the caller's umask.
   (umask 022 && mkdir -p "$directory") || fail "cannot make the directory $directory" "$writable"
-  new=$directory/.amesh-install.$$
+  if [ -d "$prefix/$1" ]; then fail "$prefix/$1 is a directory" "move it away, or choose another --prefix"; fi
+  new=$(mktemp "$directory/.amesh-install.XXXXXXXX") || fail "cannot write $prefix/$1" "$writable"
   case $1 in
     bin/* | libexec/*) mode=755 ;;
     *) mode=644 ;;
@@ -236,9 +247,9 @@ put_in_place() {
   writable="is there room, and may you write there? --prefix DIR names another place"
   receipt=share/amesh/installed
   before=''
-  if [ -x "$prefix/bin/amesh" ]; then before=$("$prefix/bin/amesh" --version 2>/dev/null || :); fi
+  if [ -f "$prefix/$receipt" ]; then before=$(sed -n 's/^version //p' "$prefix/$receipt" | tail -n 1); fi
   (cd "$work/$top" && find . -type f | sed 's|^\./||' | sort) >"$work/files"
-  : >"$work/receipt"
+  say "version $version" >"$work/receipt"
   while IFS= read -r path; do
     is_ours "$path" || refuse_archive "$path"
     say "$(digest_of "$work/$top/$path")  $path" >>"$work/receipt"
@@ -263,8 +274,8 @@ put_in_place() {
   while IFS= read -r path; do rm -f "$prefix/$path"; done <"$work/obsolete"
   cp "$work/receipt" "$work/$top/$receipt"
   place_file "$receipt"
-  if [ -n "$before" ] && [ "$before" != "amesh $version" ]; then
-    say "amesh $version installed in $prefix (it was ${before#amesh })"
+  if [ -n "$before" ] && [ "$before" != "$version" ]; then
+    say "amesh $version installed in $prefix (it was $before)"
   else
     say "amesh $version installed in $prefix"
   fi
@@ -290,6 +301,7 @@ install() {
   target=$(find_target)
   # Without a program for it, end before anything is fetched.
   digest_of /dev/null >/dev/null
+  refuse_foreign_prefix
   check_url "$releases"
   umask 077
   work=$(mktemp -d "${TMPDIR:-/tmp}/amesh-install.XXXXXXXX") || fail "cannot make a temporary directory"
@@ -322,6 +334,7 @@ clean_up() {
 # ---- taking away ----------------------------------------------------------------------------------------------
 
 uninstall() {
+  refuse_foreign_prefix
   receipt=$prefix/share/amesh/installed
   if [ ! -f "$receipt" ]; then
     fail "this script has installed nothing in $prefix" "--prefix DIR names the place where it did"
@@ -388,12 +401,16 @@ main() {
     if [ "$(id -u)" -eq 0 ]; then
       prefix=/usr/local
     else
-      if [ -z "${HOME:-}" ]; then fail "HOME is not set" "--prefix DIR names a place"; fi
-      prefix=$HOME/.local
+      prefix='~'/.local
     fi
   fi
   case $prefix in
     /*) ;;
+    # Most shells leave it so in --prefix=~/DIR.
+    '~' | '~'/*)
+      if [ -z "${HOME:-}" ]; then fail "HOME is not set" "--prefix DIR names a place"; fi
+      prefix=$HOME${prefix#?}
+      ;;
     *) prefix=$PWD/$prefix ;;
   esac
   prefix=${prefix%/}

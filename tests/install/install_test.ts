@@ -239,7 +239,7 @@ inEachShell("a program that is being executed is replaced", async (machine) => {
 });
 
 inEachShell("a prefix with blanks and quotes, any umask", async (machine) => {
-  const prefix = join(machine.root, `it's "here" $HOME`);
+  const prefix = join(machine.root, `it's \\ "here" $HOME`);
   machine.script = `umask 077\n${TEXT}`;
   const ran = await machine.install("--prefix", prefix);
   assert.equal(ran.code, 0, ran.stderr);
@@ -248,6 +248,52 @@ inEachShell("a prefix with blanks and quotes, any umask", async (machine) => {
   const removed = await machine.install("--uninstall", "--prefix", prefix);
   assert.equal(removed.code, 0, removed.stderr);
   assert.deepEqual(machine.tree(prefix), new Map());
+});
+
+inEachShell("a prefix that the shell has left with its ~", async (machine) => {
+  const ran = await machine.install("--prefix=~/tools");
+  assert.equal(ran.code, 0, ran.stderr);
+  assert.ok(existsSync(join(machine.home, "tools/bin/amesh")));
+  assert.ok(!existsSync(join(machine.root, "~")));
+});
+
+inEachShell("root refuses a prefix of another user's, and runs nothing that lies there", async (machine) => {
+  const prefix = join(machine.root, "theirs");
+  mkdirSync(join(prefix, "bin"), { recursive: true });
+  const proof = join(machine.root, "has run");
+  writeFileSync(join(prefix, "bin/amesh"), `#!/bin/sh\n: > '${proof}'\n`, { mode: 0o755 });
+  if (isRoot) Deno.chownSync(prefix, 1000, 1000);
+  machine.program("id", "echo 0");
+  for (const place of [prefix, join(prefix, "new/place")]) {
+    for (const action of [[], ["--uninstall"]]) {
+      assertRefused(
+        await machine.install(...action, "--prefix", place),
+        /root does not write to .*\/theirs, which is another user's\n.*run it as that user/,
+      );
+    }
+  }
+  assert.deepEqual(machine.server.requests, []);
+  machine.program("id", "echo 1000");
+  assert.equal((await machine.install("--prefix", prefix)).code, 0);
+  assert.ok(!existsSync(proof));
+});
+
+inEachShell("a name that is guessed, and a directory in the place of a file", async (machine) => {
+  // Whoever watches the shell start knows its number.
+  const victim = join(machine.root, "victim");
+  writeFileSync(victim, "mine");
+  mkdirSync(join(machine.prefix, "bin"), { recursive: true });
+  machine.script = TEXT.replace(
+    "set -eu",
+    () => `set -eu; ln -s '${victim}' '${machine.prefix}/bin/.amesh-install.'$$`,
+  );
+  assert.equal((await machine.install()).code, 0);
+  assert.equal(readFileSync(victim, "utf8"), "mine");
+  rmSync(join(machine.prefix, "bin/amesh"));
+  mkdirSync(join(machine.prefix, "bin/amesh"));
+  machine.script = TEXT;
+  assert.match((await machine.install()).stderr, /error: .*\/bin\/amesh is a directory/);
+  assert.deepEqual(readdirSync(join(machine.prefix, "bin/amesh")), []);
 });
 
 inEachShell("says when PATH finds it, and when it finds another", async (machine) => {
@@ -477,7 +523,10 @@ inEachShell("wrong usage", async (machine) => {
     /a user's name in the address/,
     2,
   );
-  assert.match((await machine.install("--help")).stdout, /^usage: install\.sh/);
+  assert.match((await machine.install("--help")).stdout, /^usage: install\.sh[^]*\(default: the latest\)/);
+  machine.script = TEXT.replace("AMESH_VERSION=''", "AMESH_VERSION='1.2.3'");
+  assert.match((await machine.install("--help")).stdout, /\(default: 1\.2\.3\)/);
+  machine.script = TEXT;
   machine.env = { HOME: "" };
   assertRefused(await machine.install(), /HOME is not set/);
   assert.deepEqual(machine.server.requests, []);
