@@ -350,7 +350,9 @@ uninstall() {
   done
   rm -f "$receipt" || fail "cannot remove $receipt" "may you write there?"
   # Only directories that nothing but amesh uses; one that is not empty stays.
-  rmdir "$prefix/share/doc/amesh" "$prefix/share/amesh" 2>/dev/null || :
+  for directory in "$prefix/share/doc/amesh" "$prefix/share/amesh"; do
+    find "$directory" -depth -type d -exec rmdir {} \; 2>/dev/null || :
+  done
   say "amesh is no longer in $prefix. Identities stay where they are, in ~/.amesh."
 }
 

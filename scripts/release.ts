@@ -32,7 +32,7 @@ async function makeFiles(request: Request, commit: Commit, work: string, output:
 
   const pack = async (row: Request["targets"][number]) => {
     const helper = row.name.startsWith("darwin-") ? request.helper : undefined;
-    const entries = archiveEntries(row, executables.get(row.name)!, documents, helper);
+    const entries = await archiveEntries(row, executables.get(row.name)!, documents, helper);
     const name = archiveName(version, row.name);
     const tree = join(work, "archive", row.name);
     await stage(entries, join(tree, name), commit.time);

@@ -65,17 +65,39 @@ function file(path: string, from: string, isExecutable = false): Entry {
   return { path, from, isExecutable };
 }
 
+/** Directories of `packaging/` with what people set up on one system. */
+const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
+  linux: ["container", "systemd"],
+  darwin: ["launchd"],
+};
+
+/** All files below a directory. @param path that it has in an archive. */
+async function filesBelow(directory: string, path: string): Promise<Entry[]> {
+  const entries: Entry[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(directory)) {
+    const [from, to] = [join(directory, name), `${path}/${name}`];
+    entries.push(...isDirectory ? await filesBelow(from, to) : [file(to, from)]);
+  }
+  return entries;
+}
+
 /** The files of one archive, relative to its top directory. */
-export function archiveEntries(
+export async function archiveEntries(
   row: Target,
   executable: string,
   documents: Documents,
   helper: string | undefined,
-): readonly Entry[] {
+): Promise<readonly Entry[]> {
   const name = row.output.endsWith(".exe") ? "amesh.exe" : "amesh";
   const programs = [file(`bin/${name}`, executable, true)];
   if (helper !== undefined) programs.push(file("libexec/amesh-se-helper", helper, true));
-  return [...programs, ...documents];
+  const [system = ""] = row.name.split("-");
+  const examples = await Promise.all(
+    (EXAMPLES[system] ?? []).map((part) =>
+      filesBelow(join(ROOT, "packaging", part), `share/doc/amesh/examples/${part}`)
+    ),
+  );
+  return [...programs, ...documents, ...examples.flat()];
 }
 
 /**

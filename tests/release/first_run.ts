@@ -99,7 +99,9 @@ export class FirstRun implements AsyncDisposable {
     const removed = await this.install("--uninstall");
     assert.equal(removed.code, 0, removed.stderr);
     assert.ok(!existsSync(this.home(".local/bin/amesh")));
-    assert.ok(!existsSync(this.home(".local/share/amesh")));
+    for (const path of [".local/share/amesh", ".local/share/doc/amesh"]) {
+      assert.ok(!existsSync(this.home(path)));
+    }
     assert.ok(existsSync(this.home(".amesh/identity.json")));
   }
 

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { FORMULA_TARGETS } from "../../scripts/release/formula.ts";
 import { VERSION } from "../../src/version.ts";
+import { projectFiles } from "../support/project_files.ts";
 import { checkScript } from "../support/shellcheck.ts";
 import { cannotContain } from "../container/container.ts";
 import { BARE_MUSL, IMAGES } from "../container/images.ts";
@@ -80,11 +81,22 @@ function archiveLines(target: string): string[] {
   });
 }
 
+/** What people set up on a system, of this project's files. */
+const EXAMPLES: Readonly<Record<string, RegExp>> = {
+  linux: /^packaging\/(container|systemd)\//,
+  darwin: /^packaging\/launchd\//,
+};
+
 /** What is in every archive, `-rw-r--r-- PATH`, without man pages of single commands. */
 function expectedLines(target: string, programs: readonly string[]): string[] {
   const top = archive(target);
   const directories = new Set<string>([`${top}/`]);
+  const [system = ""] = target.split("-");
+  const examples = projectFiles((path) => EXAMPLES[system]?.test(path) ?? false)
+    .map((path) => path.replace("packaging/", "share/doc/amesh/examples/"));
+  if (system !== "windows") assert.ok(examples.length > 0);
   const files = [
+    ...examples,
     "share/bash-completion/completions/amesh",
     "share/doc/amesh/CHANGELOG.md",
     "share/doc/amesh/LICENSE",
@@ -157,6 +169,7 @@ test("dpkg installs the package, the executable in it runs, and dpkg removes it 
       "/usr/share/zsh/vendor-completions/_amesh",
       "/usr/share/bash-completion/completions/amesh",
       "/usr/share/man/man1/amesh-init.1",
+      "/usr/share/doc/amesh/examples/systemd/amesh-init.service",
     ]
   ) assert.ok(files.includes(path), path);
   assert.deepEqual(files.filter((path) => !path.startsWith("/usr") && path !== "/."), []);

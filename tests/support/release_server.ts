@@ -14,6 +14,7 @@ const COMPANIONS = [
   "share/zsh/site-functions/_amesh",
   "share/fish/vendor_completions.d/amesh.fish",
   "share/doc/amesh/LICENSE",
+  "share/doc/amesh/examples/systemd/amesh-agent.service",
 ];
 
 /** What an archive is made of. */
