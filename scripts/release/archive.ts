@@ -2,7 +2,7 @@
 import { CompileError, runProgram } from "../build.ts";
 
 /** Programs of a release get nothing of our environment: `TAR_OPTIONS` and `GZIP` would change what they write. */
-export function plainEnvironment(): Record<string, string> {
+function plainEnvironment(): Record<string, string> {
   return { PATH: Deno.env.get("PATH") ?? "/usr/bin:/bin", LC_ALL: "C", TZ: "UTC" };
 }
 

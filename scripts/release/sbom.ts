@@ -84,7 +84,7 @@ async function licenseOf(id: string, name: string): Promise<string> {
  *
  * @see https://cyclonedx.org/docs/1.6/json/
  */
-export async function formatSbom(materials: Materials): Promise<string> {
+async function formatSbom(materials: Materials): Promise<string> {
   const { version, commit, direct, packages, runtimes, denoVersion } = materials;
   const main = `pkg:generic/amesh@${version}`;
   const runtimeParts = runtimes.map((name) => runtimeComponent(name, denoVersion));

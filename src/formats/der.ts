@@ -1,5 +1,5 @@
 /**
- * Reading DER (X.690 §10) by asn1js, which takes BER, and names of its blocks that the X.509 formats share.
+ * Reading DER (X.690 §10) by asn1js, which takes BER, and names of its blocks that several formats share.
  */
 import * as asn1 from "asn1js";
 import type { Bytes } from "../bytes.ts";

@@ -19,6 +19,7 @@ import {
   utf8,
 } from "../bytes.ts";
 import { AmeshError } from "../errors.ts";
+import { encodePem } from "./pem.ts";
 
 /** Length of a compressed point (SEC 1 §2.3.3). */
 export const COMPRESSED_POINT_BYTES = 33;
@@ -75,11 +76,7 @@ export async function formatPublicKey(
 ): Promise<Bytes> {
   switch (format) {
     case "pem":
-      return utf8(
-        `-----BEGIN PUBLIC KEY-----\n${
-          encodeBase64(encodeSpki(point)).replace(/.{64}/g, "$&\n")
-        }\n-----END PUBLIC KEY-----\n`,
-      );
+      return utf8(encodePem("PUBLIC KEY", encodeSpki(point)));
     case "jwk":
       return utf8(`${JSON.stringify(toJwk(point))}\n`);
     case "jwks":

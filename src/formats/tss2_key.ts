@@ -8,6 +8,7 @@
 import * as asn1 from "asn1js";
 import { type Bytes, decodeBase64, equalBytes, utf8 } from "../bytes.ts";
 import { corrupt } from "./json_document.ts";
+import { readDer } from "./der.ts";
 import { encodePem } from "./pem.ts";
 
 /** Above this a file holds no key, in bytes. */
@@ -68,7 +69,7 @@ export function parseTss2Key(bytes: Uint8Array, name: string): Tss2Key {
 }
 
 function parseDer(der: Bytes): Tss2Key | null {
-  const result = readBer(der);
+  const result = readDer(der);
   if (!(result instanceof asn1.Sequence)) return null;
   const [oid, ...rest] = result.valueBlock.value;
   if (!(oid instanceof asn1.ObjectIdentifier) || oid.getValue() !== LOADABLE_KEY) return null;
@@ -86,18 +87,6 @@ function parseDer(der: Bytes): Tss2Key | null {
   // What does not encode to the same bytes was no DER, or had more in it than this.
   const isCanonical = equalBytes(encodeDer(key, emptyAuth), der);
   return isCanonical && isSized(key.publicArea) && isSized(key.privateArea) ? key : null;
-}
-
-/** All of the bytes as one value; `null` when they are none. */
-function readBer(der: Bytes): asn1.AsnType | null {
-  try {
-    const { result, offset } = asn1.fromBER(der);
-    return offset === der.length ? result : null;
-  } catch (error) {
-    // The library throws at some malformed values, such as a time without digits.
-    if (error instanceof Error) return null;
-    throw error;
-  }
 }
 
 /** The one byte of `[0] EXPLICIT BOOLEAN`; `undefined` when it is something else. */

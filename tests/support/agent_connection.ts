@@ -1,7 +1,7 @@
 /** A connection of the agent and its client, in one process. */
 import { Connection } from "../../src/agent/connection.ts";
 import { PollSet } from "../../src/platform/poll.ts";
-import { closeFd, type Fd, makePipe, send } from "../../src/platform/socket.ts";
+import { closeFd, makePipe, send } from "../../src/platform/socket.ts";
 
 /** What comes through a pipe into a connection. */
 export interface FedConnection extends Disposable {
@@ -32,15 +32,6 @@ export function fedConnection(): FedConnection {
       connection.close();
     },
   };
-}
-
-/** Sends everything. @param fd blocking. */
-export function sendAll(fd: Fd, bytes: Uint8Array): void {
-  for (let rest = bytes; rest.length > 0;) {
-    const count = send(fd, rest);
-    if (typeof count === "string") throw new Error(`send: ${count}`);
-    rest = rest.subarray(count);
-  }
 }
 
 /** Everything that a connection takes out of pieces, each copied; ends at `"malformed"`. */

@@ -10,18 +10,7 @@ import {
   jwsHeader,
   signingInput,
 } from "../../../src/formats/jws.ts";
-
-/** The payload in pieces of these sizes, the rest in one; the buffer is used again, which the contract allows. */
-async function* inPieces(payload: Uint8Array, sizes: readonly number[]): AsyncGenerator<Uint8Array> {
-  const buffer = new Uint8Array(payload.length);
-  for (let at = 0, i = 0; at < payload.length; i++) {
-    const piece = payload.subarray(at, at + (sizes[i] ?? payload.length));
-    at += piece.length;
-    buffer.fill(0xee);
-    buffer.set(piece);
-    yield buffer.subarray(0, piece.length);
-  }
-}
+import { inPieces } from "../../support/message_pieces.ts";
 
 async function inputText(header: string, payload: Uint8Array, sizes: readonly number[]): Promise<string> {
   let all: Uint8Array = new Uint8Array(0);

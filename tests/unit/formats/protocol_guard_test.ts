@@ -6,20 +6,9 @@ import { refuseProtocols as refuseUnless } from "../../../src/formats/protocol_g
 import { PROTOCOL_START_BYTES } from "../../../src/formats/protocol_message.ts";
 import { tokenInput } from "../../support/protocol_messages.ts";
 import { ameshError } from "../../support/errors.ts";
+import { inPieces } from "../../support/message_pieces.ts";
 
 const refuseProtocols = (message: AsyncIterable<Uint8Array>) => refuseUnless(message, "--say-so");
-
-/** The message in pieces of these sizes, the rest in one; the buffer is used again, which the contract of messages allows. */
-async function* inPieces(message: Uint8Array, sizes: readonly number[]): AsyncGenerator<Uint8Array> {
-  const buffer = new Uint8Array(message.length);
-  for (let at = 0, i = 0; at < message.length; i++) {
-    const piece = message.subarray(at, at + (sizes[i] ?? message.length));
-    at += piece.length;
-    buffer.fill(0xee);
-    buffer.set(piece);
-    yield buffer.subarray(0, piece.length);
-  }
-}
 
 async function passOn(message: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   let all: Uint8Array = new Uint8Array(0);
