@@ -11,6 +11,10 @@ import { printable } from "./printable.ts";
 export const MIN_LIFETIME_SECONDS = 10;
 export const MAX_LIFETIME_SECONDS = 3600;
 export const MAX_LONG_LIFETIME_SECONDS = 86_400;
+/** How long a token is valid when nothing is said, in seconds. */
+export const DEFAULT_LIFETIME_SECONDS = 300;
+/** Length of a token's own id: as many random bits as make two of one id impossible. */
+export const TOKEN_ID_BYTES = 16;
 /** The longest claims, as JSON in bytes: servers take headers of 8 KiB, and base64url makes 4 of 3. */
 export const MAX_CLAIMS_BYTES = 4096;
 /** How far the clock of a verifier may be behind, in seconds. */

@@ -80,7 +80,7 @@ export async function formatPublicKey(
     case "jwk":
       return utf8(`${JSON.stringify(toJwk(point))}\n`);
     case "jwks":
-      return utf8(`${JSON.stringify(await toJwkSet(point))}\n`);
+      return utf8(`${JSON.stringify({ keys: [toSetJwk(point, await thumbprintOf(point))] })}\n`);
     case "ssh":
       return utf8(`${SSH_KEY_TYPE} ${encodeBase64(encodeSshKey(point))} ${comment}\n`);
     case "base64":
@@ -109,9 +109,9 @@ export async function thumbprintOf(point: Uint8Array): Promise<string> {
   return encodeBase64Url(new Uint8Array(digest));
 }
 
-/** What a verifier of tokens is configured with (RFC 7517 §5). @param point 65 bytes. */
-async function toJwkSet(point: Uint8Array): Promise<{ keys: readonly Record<string, string>[] }> {
-  return { keys: [{ ...toJwk(point), kid: await thumbprintOf(point), use: "sig", alg: "ES256" }] };
+/** A key in a JWK set (RFC 7517 §4), which says what it is for. @param point 65 bytes. @param kid its thumbprint. */
+export function toSetJwk(point: Uint8Array, kid: string) {
+  return { ...toJwk(point), kid, use: "sig", alg: "ES256" } as const;
 }
 
 /**

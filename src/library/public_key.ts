@@ -10,7 +10,7 @@ import {
   formatPublicKey,
   parsePublicKey as parsePoint,
   thumbprintOf,
-  toJwk,
+  toSetJwk,
 } from "../formats/public_key.ts";
 import { type Data, readableOf } from "./message.ts";
 
@@ -82,7 +82,7 @@ export class PublicKey {
 
   /** As a JSON Web Key; a set of keys is `{ keys: [key.jwk] }`. */
   get jwk(): PublicJwk {
-    return { ...toJwk(this.#point), kid: this.thumbprint, alg: "ES256", use: "sig" };
+    return toSetJwk(this.#point, this.thumbprint);
   }
 
   /** A line for `authorized_keys`, without a newline. @param comment its third word; without one the device id. */

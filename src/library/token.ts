@@ -2,7 +2,14 @@
 import { encodeBase64Url } from "../bytes.ts";
 import { AmeshError } from "../errors.ts";
 import { compactJws, encodeJsonPart, jwsHeader, JWT_TYPE } from "../formats/jws.ts";
-import { type Claim, parseJsonClaim, requireLifetime, tokenClaims } from "../formats/jwt_claims.ts";
+import {
+  type Claim,
+  DEFAULT_LIFETIME_SECONDS,
+  parseJsonClaim,
+  requireLifetime,
+  TOKEN_ID_BYTES,
+  tokenClaims,
+} from "../formats/jwt_claims.ts";
 import type { PublicKey } from "./public_key.ts";
 
 /** What a token shall say. */
@@ -16,10 +23,6 @@ export interface TokenOptions {
   /** Nobody can take a token back: more than an hour has to be asked for. */
   readonly longLived?: boolean;
 }
-
-/** Length of a token's own id: as many random bits as make two of one id impossible. */
-const TOKEN_ID_BYTES = 16;
-const DEFAULT_LIFETIME_SECONDS = 300;
 
 /** A token that is still to be signed. */
 export interface UnsignedToken {

@@ -4,7 +4,13 @@ import { encodeBase64Url, utf8 } from "../../bytes.ts";
 import { inOnePiece } from "../../crypto/p256.ts";
 import type { Identity } from "../../formats/identity_file.ts";
 import { compactJws, encodeJsonPart, JWT_TYPE } from "../../formats/jws.ts";
-import { parseJsonClaim, parseTextClaim, requireLifetime, tokenClaims } from "../../formats/jwt_claims.ts";
+import {
+  parseJsonClaim,
+  parseTextClaim,
+  requireLifetime,
+  TOKEN_ID_BYTES,
+  tokenClaims,
+} from "../../formats/jwt_claims.ts";
 import { withIdentity } from "../../identity/store.ts";
 import { forbidInspection } from "../../platform/libc.ts";
 import { ameshLayout } from "../../platform/paths.ts";
@@ -25,8 +31,6 @@ export type JwtFlags = {
   readonly json: boolean;
 };
 
-/** Length of a token's own id: as many random bits as make two of one id impossible. */
-const TOKEN_ID_BYTES = 16;
 /** Servers that take headers of 8 KiB count the rest of the line as well. */
 const LARGE_TOKEN_CHARACTERS = 8000;
 /** A clock that is behind by more is said to be wrong, in milliseconds. */

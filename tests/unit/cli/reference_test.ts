@@ -2,7 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { application } from "../../../src/cli/app.ts";
+import { duration } from "../../../src/cli/command.ts";
 import { allCommands, type CommandReference, describe } from "../../../src/cli/reference.ts";
+import { DEFAULT_LIFETIME_SECONDS } from "../../../src/formats/jwt_claims.ts";
 
 const root = describe(application);
 const commands = allCommands(root);
@@ -55,6 +57,10 @@ test("options are switches, values and choices, required or not", () => {
     kind: "none",
   });
   assert.deepEqual(optionOf(find("verify-rotation"), "key").value?.completion, { kind: "file" });
+});
+
+test("a token lives as long as one of the library, when nothing is said", () => {
+  assert.equal(duration(optionOf(find("jwt"), "expires").default!), DEFAULT_LIFETIME_SECONDS);
 });
 
 test("arguments are single or many, required or not", () => {
