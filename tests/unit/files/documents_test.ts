@@ -162,6 +162,13 @@ for (const document of forUsers) {
   });
 }
 
+test("the parser takes every example of its own help", async () => {
+  const commands = references.flatMap(({ examples }) => examples.flatMap(shellCommands));
+  const calls = commands.map(argumentsOf).filter((args) => args !== null);
+  assert.ok(calls.length > 30, `${calls.length} examples`);
+  for (const args of calls) assert.equal(await mistakeIn(args, true), null, args.join(" "));
+});
+
 test("there are command lines", () => {
   const found = forUsers.flatMap(commandLines).flatMap(({ script }) => shellCommands(script))
     .filter((words) => argumentsOf(words) !== null);
