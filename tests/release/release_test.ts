@@ -226,6 +226,7 @@ test(
     const { integrity } =
       JSON.parse(readFileSync(join(release().place.path, "deno.lock"), "utf8")).npm["valibot@1.5.0"];
     const valibot = bom.components.find(({ name }: { name: string }) => name === "valibot");
+    assert.equal(valibot.hashes[0].alg, "SHA-512");
     assert.equal(`sha512-${Uint8Array.fromHex(valibot.hashes[0].content).toBase64()}`, integrity);
   },
 );
