@@ -233,8 +233,9 @@ const verifyRotation = command<VerifyRotationFlags, string[]>({
 const deleteCommand = command<DeleteFlags, []>({
   brief: "Destroy this machine's key and identity",
   description:
-    "Destroys the private key, whatever its storage, the identity and the passphrase file in the amesh directory.\n" +
-    "This cannot be undone: what the key has signed stays valid, and nothing new can be signed with it.",
+    "Destroys the private key, whatever its storage, the identity, its certificate and the passphrase file in the\n" +
+    "amesh directory. This cannot be undone: what the key has signed stays valid, and nothing new can be signed\n" +
+    "with it.",
   examples: ["amesh delete", "amesh delete --yes"],
   parameters: { flags: { yes: flag("Do not ask"), json } },
   load: async () => (await import("./commands/delete.ts")).deleteKey,
